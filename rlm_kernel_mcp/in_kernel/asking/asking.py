@@ -86,7 +86,7 @@ async def llm_query_async(
     prompt: str, text: str | None = None, *, schema: Any = None, model: str | None = None, fresh: bool = False
 ) -> Any:
     """llm_query for `await` and asyncio.gather."""
-    got = await _call(schema, model, fresh).answer(_item(prompt, text))
+    got = await _call(schema, model, fresh, by_task=True).answer(_item(prompt, text))
     if isinstance(got, SubcallError):
         raise got
     return got
@@ -115,21 +115,24 @@ def _forecast(call: Call, items: Sequence[Item]) -> tuple[Forecast, SubcallError
     return Forecast(**row, fits=refusal is None), None if refusal is None else SubcallError(*refusal)
 
 
-def _call(schema: object, model: str | None, fresh: bool) -> Call:
-    return Call.of(schema, None if model is None else _text("model", model), fresh)
+def _call(schema: object, model: str | None, fresh: bool, *, by_task: bool = False) -> Call:
+    return Call.of(schema, None if model is None else _text("model", model), fresh, by_task=by_task)
 
 
 def _items(prompts: Any, texts: Any) -> list[Item]:
+    if isinstance(texts, str | Span):  # else its characters would be asked about
+        raise TypeError("texts must be a sequence of str; for one text use llm_query")
     if texts is not None:
         texts = list(texts)
     if isinstance(prompts, str):
         prompts = [prompts] * (1 if texts is None else len(texts))
     prompts = list(prompts)
     if texts is not None and len(texts) != len(prompts):
-        raise ValueError(f"{len(prompts):,} prompts for {len(texts):,} texts: give one prompt for all, or one for each")
+        raise ValueError(f"prompts: {len(prompts):,}, texts: {len(texts):,}; give one prompt for all, or one for each")
     if len(prompts) > BATCH_MAX:
         raise SubcallError(
-            "too_many", f"a batch may have {BATCH_MAX:,} questions and not {len(prompts):,}; put several items into one"
+            "too_many",
+            f"A batch may have {BATCH_MAX:,} questions and not {len(prompts):,}; put several items into one.",
         )
     return list(map(_item, prompts, texts if texts is not None else [None] * len(prompts)))
 

@@ -28,11 +28,11 @@ class Call:
     schema: Schema | None
 
     @classmethod
-    def of(cls, schema: object, model: str | None, fresh: bool) -> Call:
+    def of(cls, schema: object, model: str | None, fresh: bool, *, by_task: bool = False) -> Call:
         """Raises: SubcallError, where nobody answers or the schema is none; TypeError, of what is no schema."""
         channel = state.channel()
         checked = None if schema is None else Schema(schema)
-        opts: Opts = {"batch": channel.new_batch()}
+        opts: Opts = {"batch": channel.batch_of_turn() if by_task else channel.new_batch()}
         if checked is not None:
             opts["schema"] = checked.json
         if model is not None:
@@ -106,4 +106,4 @@ class Call:
 
 
 def _without_schema(why: str) -> SubcallError:
-    return SubcallError("schema", f"the answer has not the schema, asked twice: {why}")
+    return SubcallError("schema", f"The answer has not the schema, asked twice: {why}")

@@ -36,7 +36,7 @@ OWN_THREADS: Final = ("questions in", "questions out")
 RECEIVED_BYTES: Final = 1 << 18
 HEAD_BYTES: Final = 128 << 10
 """Allowance for what a frame has beside its questions: a schema above all."""
-GONE: Final = "the host has closed the channel on which questions are asked; a new step may have another"
+GONE: Final = "The host has closed the channel on which questions are asked; a new step may have another."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,24 @@ class Channel:
         self._is_begun = (threading.Lock(), threading.Lock())
         """Taken, and kept, by the thread that reads, and by the one that writes."""
         self._cancelled: list[Waiting] = []
+        self._turn: tuple[asyncio.AbstractEventLoop, int] | None = None
         self.closed = False
 
     def new_batch(self) -> int:
         """A number for the questions of one call."""
         return next(self._batches)
+
+    def batch_of_turn(self) -> int:
+        """The same for all that tasks ask in one turn of their loop: a gather is one batch, and goes in few frames."""
+        loop = asyncio.get_running_loop()
+        turn = self._turn
+        if turn is None or turn[0] is not loop:
+            turn = self._turn = (loop, self.new_batch())
+            loop.call_soon(self._end_turn)
+        return turn[1]
+
+    def _end_turn(self) -> None:
+        self._turn = None
 
     def ask(
         self, items: Iterable[Item], opts: Opts, asked: list[Waiting], loop: asyncio.AbstractEventLoop | None = None
@@ -282,4 +295,4 @@ def _row(item: Item) -> bytes | SubcallError:
 
 
 def _too_large(size: str, most: int) -> SubcallError:
-    return SubcallError("too_large", f"the question has {size}, and may have {most:,}; cut the text into pieces")
+    return SubcallError("too_large", f"The question has {size}, and may have {most:,}; cut the text into pieces.")

@@ -6,7 +6,7 @@ wall. Above: the modules beside it. Below: nothing.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 OFF: Final = (
     "A step cannot ask a language model here: read what it printed yourself. The user can switch that on "
@@ -29,3 +29,8 @@ class SubcallError(Exception):
     def __str__(self) -> str:
         """Code and message."""
         return f"{self.code}: {self.message}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """In a list that is shown: one line, by the name that a session has for it."""
+        del cycle
+        printer.text(repr(self))

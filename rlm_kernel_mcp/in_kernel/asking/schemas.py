@@ -39,9 +39,9 @@ class Schema:
             self.json.encode()  # a lone surrogate cannot be sent
             jsonschema.Draft202012Validator.check_schema(self._raw)
         except (jsonschema.SchemaError, TypeError, ValueError, RecursionError) as error:
-            raise SubcallError("schema", f"this is no JSON Schema: {_first_words(error)}") from None
+            raise SubcallError("schema", f"This is no JSON Schema: {_first_words(error)}") from None
         if len(self.json) > SCHEMA_CHARS_MAX:
-            raise SubcallError("schema", f"it has {len(self.json):,} characters, of which it may have 64,000")
+            raise SubcallError("schema", f"It has {len(self.json):,} characters, of which it may have 64,000.")
         # Of its own, and empty: the library's fetches what a reference names.
         self._validator = jsonschema.Draft202012Validator(self._raw, registry=referencing.Registry())
 
@@ -62,7 +62,7 @@ class Schema:
         try:
             error = next(self._validator.iter_errors(value), None)
         except (referencing.exceptions.Unresolvable, RecursionError, re.error) as problem:
-            raise SubcallError("schema", f"this schema cannot be applied: {_first_words(problem)}") from None
+            raise SubcallError("schema", f"This schema cannot be applied: {_first_words(problem)}") from None
         return None if error is None else f"{error.json_path}: {error.message}"
 
 

@@ -138,8 +138,8 @@ class Broker:
             kept = await self._books.kept(wanted) if found is None else found
             wanted = [key for key in wanted if key not in kept]
         forecast = self._ledger.forecast([sizes[key] for key in wanted], self._sender.seconds(len(wanted)))
-        why = self._refusal(model) or (self._sender.off() if wanted else None)
-        return forecast if why is None else replace(forecast, refusal=why)
+        why = self._refusal(model) or forecast.refusal or (self._sender.off() if wanted else None)
+        return replace(forecast, refusal=why)
 
     def left(self) -> QuestionsLeft:
         """What is left of the limits."""
@@ -177,8 +177,8 @@ class Broker:
         verdict = self._ledger.set_aside(job.cost)
         if verdict is Verdict.NO:
             lack = self._ledger.lacks(1, job.cost.tokens_most, job.cost.usd_most)
-            what = f"The question, with up to {job.cost.tokens_most:,} tokens,"
-            self._settle(job, Failed("budget", f"{what} does not fit: {lack}. It was not asked."))
+            what = f"The question, with up to {job.cost.most}, does not fit: {lack}. It was not asked."
+            self._settle(job, Failed("budget", what))
         return verdict
 
     def may_ask_again(self, job: Job) -> str:

@@ -15,6 +15,8 @@ from rlm_kernel_mcp.session.answering.keeping import Spent
 from rlm_kernel_mcp.session.answering.questions import Failed, Forecast
 
 MILLION: Final = 1_000_000
+USD_DIGITS: Final = 6
+"""Of a sum that is told."""
 EXPECTED_BYTES: Final = 4
 """Bytes of UTF-8 in a token, as English and code have them."""
 LEAST_BYTES: Final = 2
@@ -56,6 +58,12 @@ class Cost:
     tokens_most: int
     usd_expected: float
     usd_most: float
+
+    @property
+    def most(self) -> str:
+        """In words."""
+        usd = f" and ${self.usd_most:.4f}" if self.usd_most else ""
+        return f"{self.tokens_most:,} tokens{usd}"
 
     def and_more(self, tokens: int, usd: float) -> Cost:
         """The same, with more set aside."""
@@ -127,7 +135,7 @@ class Ledger:
         if tokens > left.tokens:
             return f"{left.tokens:,} of {self.limits.tokens:,} tokens are left"
         if left.usd is not None and usd > left.usd:
-            return f"{left.usd:.2f} of {self.limits.usd:.2f} dollars are left"
+            return f"${left.usd:.2f} of ${self.limits.usd:.2f} are left"
         return ""
 
     def set_aside(self, cost: Cost) -> Verdict:
@@ -174,12 +182,15 @@ class Ledger:
         tokens = sum(-(-size // EXPECTED_BYTES) for size in sizes)
         usd = self._prices.of(tokens, 0)
         lack = self.lacks(calls, tokens, usd or 0.0)
+        least = self.cost(min(sizes, default=0))
+        if sizes and not lack and (lack := self.lacks(1, least.tokens_most, least.usd_most)):
+            lack += f", and {least.most} are set aside for each"
         what = f"{calls:,} questions with about {tokens:,} tokens do not fit: {lack}. None of them was asked."
         return Forecast(
             calls=calls,
             tokens_expected=tokens,
             tokens_most=sum(-(-size // LEAST_BYTES) for size in sizes) + calls * self._output_tokens,
-            seconds=seconds,
-            usd=usd,
+            seconds=None if seconds is None else round(seconds, 1),
+            usd=None if usd is None else round(usd, USD_DIGITS),
             refusal=Failed("budget", what) if lack else None,
         )

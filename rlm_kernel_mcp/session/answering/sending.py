@@ -32,7 +32,7 @@ DAY_PORTION_MAX: Final = 256
 DAY_IS_OVER: Final = Failed(
     "budget", "The day's questions are used up (RLM_SUBCALL_DAY_MAX); they begin anew at 0:00 UTC."
 )
-DOWN_S: Final = 60.0
+DOWN_S: Final = 15.0
 """How long nothing is asked after a reason that is every question's, such as a key that is refused: the user may have
 corrected it by then."""
 CLOSE_S: Final = 1.0
@@ -98,6 +98,9 @@ class Sender:
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._down_until_s:
             self._down, self._down_until_s = None, math.inf
+        if self._down is not None and self._down_until_s < math.inf:
+            again = f"Nothing is sent before it is tried again, in {self._down_until_s - now_s:,.0f} s."
+            return Failed(self._down.code, f"{self._down.message} {again}")
         left_s = self._closed_until_s - now_s
         if self._down is not None or left_s <= 0:
             return self._down

@@ -23,7 +23,7 @@ from rlm_kernel_mcp.session.answering.questions import (
 )
 from rlm_kernel_mcp.session.parked.desk import Desk
 
-STOPPED: Final = Failed("stopped", "the step that asks is not running any more")
+STOPPED: Final = Failed("stopped", "The step that asks is not running any more.")
 
 
 class Answers(Protocol):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from rlm_kernel_mcp.session.answering.ledger import USD_DIGITS
 from rlm_kernel_mcp.session.answering.questions import Source, Tally
 from rlm_kernel_mcp.session.asking.waiting import Waiting
 from rlm_kernel_mcp.session.reports import Subcalls
@@ -99,7 +100,7 @@ class Asking:
             failed=dict((+failed).most_common()),
             tokens_in=tally.tokens_in,
             tokens_out=tally.tokens_out,
-            usd=tally.usd,
+            usd=None if tally.usd is None else round(tally.usd, USD_DIGITS),
             waited_ms=self.waiting.waited_ms,
         )
 

@@ -49,7 +49,7 @@ SKETCH_BYTES: Final = 100
 """About what one question of a forecast takes while that is made."""
 SKETCH_S: Final = 0.00001
 """About what the look for its answer takes of a processor, in whichever thread."""
-WAITED: Final = "the step has waited for answers for {limit:,} ms, which is its limit (wait_limit_ms)"
+WAITED: Final = "The step has waited for answers for {limit:,} ms, which is its limit (wait_limit_ms)."
 
 
 class Questions:
@@ -190,8 +190,8 @@ class Questions:
             channel.fail(item.id, STOPPED)
             return
         if item.chars > ITEM_CHARS_MAX:
-            words = f"the question has {item.chars:,} characters, and may have {ITEM_CHARS_MAX:,}"
-            refusal = Failed("too_large", f"{words}; cut the text into pieces")
+            words = f"The question has {item.chars:,} characters, and may have {ITEM_CHARS_MAX:,}"
+            refusal = Failed("too_large", f"{words}; cut the text into pieces.")
         elif asking.waiting.is_over:
             refusal = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
         else:

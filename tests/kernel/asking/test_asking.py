@@ -59,6 +59,8 @@ two = await asyncio.gather(*(llm_query_async(f"a{n}") for n in range(40)))
 one == [f"t{n}|None" for n in range(40)], two == [f"a{n}|None" for n in range(40)]
 """
     assert (await pair.session.ok(code)).result == "(True, True)"
+    assert len({one.batch for one in pair.answers.asked if one.prompt.startswith("a")}) == 1
+    assert len({one.batch for one in pair.answers.asked if one.prompt.startswith("t")}) == 40
 
 
 async def test_a_failure_is_an_exception_with_its_code(pair: Pair) -> None:
@@ -69,6 +71,8 @@ async def test_a_failure_is_an_exception_with_its_code(pair: Pair) -> None:
         assert report.error is not None
         assert (report.error.ename, report.error.evalue) == ("SubcallError", "rate_limited: later")
     assert (await pair.session.run("''.join(llm_query_batched(['p', 'q']))")).status == "error"
+    shown = await pair.session.ok("llm_query_batched(['p', 'q'])")
+    assert shown.result == "[SubcallError('rate_limited', 'later'), SubcallError('rate_limited', 'later')]"
 
 
 async def test_a_schema_is_checked_and_asked_for_once_more(pair: Pair) -> None:
@@ -127,7 +131,7 @@ async def test_what_is_too_large_is_not_sent(pair: Pair) -> None:
     assert (await pair.session.ok(code)).result == "['p|None', 'too_large', 'too_large']"
     report = await pair.session.run("llm_query_batched(['p'] * 10_001)")
     assert report.error is not None
-    assert report.error.evalue.startswith("too_many: a batch may have 10,000 questions and not 10,001")
+    assert report.error.evalue.startswith("too_many: A batch may have 10,000 questions and not 10,001")
     assert (await pair.session.ok("len(llm_query('p', '\\N{GRINNING FACE}' * 300_000))")).result == "300002"
 
 
@@ -147,6 +151,9 @@ async def test_a_call_with_wrong_arguments_is_a_mistake_of_the_code(pair: Pair) 
         ("llm_query('p', b'x')", "TypeError"),
         ("llm_query('p', schema=5)", "TypeError"),
         ("llm_query_batched(['p'], ['a', 'b'])", "ValueError"),
+        ("llm_query_batched('p', 'a text')", "TypeError"),
+        ("llm_query_batched('p', lines(1, 2))", "TypeError"),
+        ("forecast('p', context)", "TypeError"),
     ):
         report = await pair.session.run(call)
         assert report.error is not None

@@ -297,6 +297,14 @@ def test_a_batch_that_cannot_fit_is_refused_before_anything_is_spent() -> None:
         same = await broker.forecast(sketches[:1], None, None, fresh=False)
         assert (other.calls, anew.calls, same.calls) == (1, 1, 0)
         assert (await broker.forecast(sketches[:1], None, "no such", fresh=False)).refusal is not None
+        dear = Switchboard(backend, Ceilings(usd=1.0, price_usd=(1.0, 1_000.0))).broker("dear", account())
+        asked(dear, givens, "e", first=20)
+        await givens.all(20)
+        says = "with up to 2,301 tokens and $2.0003, does not fit: $1.00 of $1.00 are left"
+        assert says in givens.message(20)
+        one = await dear.forecast(sketches[:1], None, None, fresh=False)
+        assert one.refusal is not None  # not one of them could be asked
+        assert "2,301 tokens and $2.0003 are set aside for each" in one.refusal.message
 
     played(play)
 
@@ -374,7 +382,10 @@ def test_a_key_that_is_refused_ends_all_questions_at_once_and_is_logged_once(cap
         forecast = await broker.forecast([Sketch("x", 1)], None, None, fresh=False)
         assert forecast.refusal is not None
         assert forecast.refusal.code == "backend"
-        await passes(60)
+        asked(broker, givens, "i", first=20)
+        await passes(1)
+        assert givens.message(20) == "the key is refused Nothing is sent before it is tried again, in 15 s."
+        await passes(15)
         asked(broker, givens, "e", first=9)
         await givens.all()
         assert givens[9] == "echo of e"
@@ -382,7 +393,7 @@ def test_a_key_that_is_refused_ends_all_questions_at_once_and_is_logged_once(cap
     with caplog.at_level(logging.WARNING):
         played(play)
     assert [record.message for record in caplog.records] == [
-        "no question of a session is asked for 60 s: the key is refused"
+        "no question of a session is asked for 15 s: the key is refused"
     ]
 
 
