@@ -69,6 +69,8 @@ class Broker:
         self._keys: tuple[tuple[str, str | None], Keys] | None = None
         """Of the questions that came last; those of one call have the same."""
         self._held = False
+        if self.desk is not None:
+            self.desk.are_coming = lambda: self._looking is not None or bool(self._new)
 
     def ask(self, question: Question, give: Give) -> None:
         """Have a question answered. `give` is called once, unless it is cancelled before. Never raises."""
@@ -258,6 +260,7 @@ class Broker:
             self._looked_up(jobs, await self._books.kept(keys))
             jobs, keys = self._take_new()
         self._looking = None
+        self._sender.pump()
 
     def _take_new(self) -> tuple[list[Job], list[str]]:
         jobs, self._new = [job for job in self._new if job.waiting], []

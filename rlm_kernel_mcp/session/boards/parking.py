@@ -56,6 +56,7 @@ class Parking:
 
     def pump(self) -> None:
         """Put on the desk what the session's limits allow."""
+        self._desk.heard(more=False)
         while self._queued:
             job = next(iter(self._queued))
             verdict = job.asker.may_send(job)

@@ -8,7 +8,7 @@ waits until somebody calls. Above: `session/steps/`, `session/calls/`, `session/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from rlm_kernel_mcp.errors import VariableNotFound
@@ -47,6 +47,8 @@ class Desk:
         self._change = asyncio.Event()
         self._quiet_s = self._unquiet_since_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self.are_coming: Callable[[], bool] = lambda: False
+        """Whether more questions are on their way here; once they are not, `heard` is called."""
 
     # --- what asks
 
@@ -147,15 +149,17 @@ class Desk:
 
     @property
     def _due_s(self) -> float:
-        return min(self._quiet_s, self._unquiet_since_s + UNQUIET_S)
+        latest_s = self._unquiet_since_s + UNQUIET_S
+        return latest_s if self.are_coming() else min(self._quiet_s, latest_s)
 
     def _arm(self) -> None:
         """See that `_tick` comes at the next moment at which something changes by itself; it may come before."""
-        now_s, due_s = _now_s(), self._due_s if self._pile.waiting else None
-        ahead = [at_s for at_s in (self._pile.next_s(), due_s) if at_s is not None and at_s > now_s]
-        if ahead and (self._timer is None or self._timer.when() > min(ahead)):
+        moments = [] if (next_s := self._pile.next_s()) is None else [next_s]  # of which one may have passed just now
+        if self._pile.waiting and (due_s := self._due_s) > _now_s():
+            moments.append(due_s)
+        if moments and (self._timer is None or self._timer.when() > min(moments)):
             self.close()
-            self._timer = asyncio.get_running_loop().call_at(min(ahead), self._tick)
+            self._timer = asyncio.get_running_loop().call_at(min(moments), self._tick)
 
     def _tick(self) -> None:
         self._timer = None

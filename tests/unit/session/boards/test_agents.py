@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from rlm_kernel_mcp.session.answering.broker import Broker
+from rlm_kernel_mcp.session.answering.keeping import Kept
 from rlm_kernel_mcp.session.answering.questions import Sketch
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
 from rlm_kernel_mcp.session.boards.agents import AgentBoard
@@ -50,6 +53,30 @@ def test_an_answer_reaches_all_who_ask_the_same_and_the_trace_says_who_gave_it()
         assert (tally.asked, tally.answered, tally.duplicate) == (3, 2, 1)
         assert one.account.subcalls.calls == 2
         assert one.account.subcalls.tokens > 0
+
+    played(play)
+
+
+class SlowForMany(ScriptedBooks):
+    """Answers that are kept have to be waited for where they are asked for by the dozen."""
+
+    def kept_at_once(self, keys: Sequence[str]) -> Mapping[str, Kept] | None:
+        return None if len(keys) > 1 else super().kept_at_once(keys)
+
+
+def test_a_page_waits_for_the_questions_that_are_still_looked_up() -> None:
+    """Else the first of a batch would be a page of its own, and many questions come without the word for sub-agents."""
+
+    async def play() -> None:
+        one = Play(AgentBoard(books=SlowForMany()))
+        for number in range(1, 31):
+            one.broker.ask(question(number, f"q{number}"), one.givens.taker(number))
+        while not one.desk.is_due:
+            await one.desk.change()
+        page = one.desk.page(8_000, is_preview=True)
+        assert page.waiting == 30
+        assert page.delegate is not None
+        one.broker.end_step(1, "mcp")
 
     played(play)
 

@@ -173,6 +173,30 @@ def test_a_question_that_nobody_answers_ends_and_a_step_s_end_wakes_whoever_wait
     played(play)
 
 
+def test_what_is_over_while_others_are_told_so_is_over_too() -> None:
+    """Telling takes time, and a moment that passed meanwhile is not lost."""
+
+    async def play() -> None:
+        desk, loop = Desk("s_1"), asyncio.get_running_loop()
+        ended = list[str]()
+
+        def put(name: str) -> None:
+            def end(answer: AnswerGiven | None, by: str) -> None:
+                ended.append(name)
+                loop._jumping.now_s += 0.01  # type: ignore[attr-defined]
+
+            desk.put(name, None, None, step_index=1, on_end=end)
+
+        put("first")
+        await passes(0.005)
+        put("second")
+        while len(ended) < 2:
+            await desk.change()
+        assert ended == ["first", "second"]
+
+    played(play)
+
+
 def test_sub_agents_are_suggested_for_more_than_a_few_and_the_page_that_comes_unasked_is_small_then() -> None:
     """The data of many questions is not to pass through the window of whoever drives the session."""
 
