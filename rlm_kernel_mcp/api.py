@@ -131,7 +131,7 @@ class Session:
             on_output: is told each piece of its output as it comes, in this thread; in all, the report's `stdout` and
                 `stderr`. What it raises interrupts the step, and is raised here.
             answer: gives the answer to each question that the code asks (`llm_query`), where `RLM_SUBCALL_BACKEND` is
-                `agent`; called in another thread, for one after the other. Else somebody else has to answer them.
+                `agent`; called in other threads, for several at once. Else somebody else has to answer them.
                 What it raises interrupts the step, and is raised here.
 
         Returns:

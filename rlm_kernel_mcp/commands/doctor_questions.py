@@ -45,7 +45,10 @@ def questions_lines(settings: SubcallSettings) -> Iterator[str]:
 
 def is_answered(settings: SubcallSettings) -> bool:
     """Ask the endpoint a short question, and print what becomes of it."""
-    if settings.backend in ("none", "agent"):
+    if settings.backend == "agent":
+        print("An agent cannot be asked from here; only an endpoint is tried.")
+        return False
+    if settings.backend == "none":
         print(f"Nobody can be asked: RLM_SUBCALL_BACKEND is {settings.backend}.")
         return False
     begun_s = time.monotonic()

@@ -1,8 +1,8 @@
 """A program answers what the code of its step asks, where its user has set the backend `agent`.
 
-Is: the questions of a running step, page by page, and their answers. Is not: who may answer (any client of the session
-may), nor how long a question waits (`session/parked/`). Above: `async_session.py`. Below: `door.py`,
-`session/parked/reports.py`.
+Is: the questions of a running step, page by page, and their answers, those of a page at once. Is not: who may answer
+(any client of the session may), nor how long a question waits (`session/parked/`). Above: `async_session.py`. Below:
+`door.py`, `session/parked/reports.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from rlm_kernel_mcp.doors.door import Door
+from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.parked.reports import AskedItem
 from rlm_kernel_mcp.session.reports import StepReport
 
@@ -27,7 +28,9 @@ async def answered(door: Door, session_id: str, running: asyncio.Task[StepReport
     given: list[dict[str, Any]] = []
     while not running.done():
         report = await door.answer_questions({"session_id": session_id, "answers": given, "wait_ms": WAIT_MS})
-        given = [{"id": item.id, "text": await _text(answer(item))} for item in page_of(report)]
+        items = page_of(report)
+        texts = await asyncio.gather(*(_text(answer, item) for item in items))
+        given = [{"id": item.id, "text": text} for item, text in zip(items, texts, strict=True)]
         if not given:
             await asyncio.wait({running}, timeout=LOOK_S)
 
@@ -37,5 +40,10 @@ def page_of(report: StepReport) -> tuple[AskedItem, ...]:
     return () if report.questions is None else report.questions.items
 
 
-async def _text(answer: str | Awaitable[str]) -> str:
-    return answer if isinstance(answer, str) else await answer
+async def _text(answer: Answer, item: AskedItem) -> str:
+    """Raises: InvalidInput: it is none; what `answer` raises."""
+    said = answer(item)
+    text = await said if isinstance(said, Awaitable) else said
+    if not isinstance(text, str):
+        raise InvalidInput(f"`answer` gave a {type(text).__name__} for a question, and has to give its text.")
+    return text

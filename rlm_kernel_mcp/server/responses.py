@@ -79,6 +79,7 @@ def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
         del data["contexts_changed"]
     if report.questions is not None:
         data["questions"] = _fields(report.questions) | {"items": [item.row() for item in report.questions.items]}
+        del data["questions"]["is_taken"]
     if report.lost is not None:
         data["lost"] = _lost(report.lost)
     if report.error is not None:

@@ -144,10 +144,12 @@ def test_in_markdown_questions_stand_in_fences(asking: LineClient) -> None:
     assert "7" in text_of(done)
 
 
-def test_where_nobody_answers_this_way_answers_are_rejected_in_words(client: LineClient) -> None:
+def test_where_nobody_answers_this_way_the_call_is_refused_and_costs_nothing(client: LineClient) -> None:
     """The tool is there all the same: a session may be another client's, and the list of tools is what it is."""
     session_id = client.open_session()
     client.run(session_id, "x = 1")
-    told = client.data("rlm_answer", session_id=session_id, answers=[{"id": 10_001, "text": "a"}], take=1)
-    assert (told["status"], told["rejected"]) == ("ok", [10_001])
-    assert "questions" not in told
+    before = client.run(session_id, "x")["budget"]["chars_left"]
+    told = client.error("rlm_answer", session_id=session_id, answers=[{"id": 10_001, "text": "a"}])
+    assert told["code"] == "INVALID_INPUT"
+    assert told["message"].startswith("What the code of this session asks is not answered by rlm_answer")
+    assert client.run(session_id, "x")["budget"]["chars_left"] == before - 2  # code and result

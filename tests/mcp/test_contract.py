@@ -183,7 +183,7 @@ def test_markdown_is_one_text_block_for_reading(client: LineClient, session_id: 
         ("rlm_list_sessions", {}),
         ("rlm_get_var", {"session_id": session_id, "var_name": "not_there"}),
         ("rlm_finalize", {"session_id": client.open_session(), "final_text": "done"}),
-        ("rlm_answer", {"session_id": session_id}),
+        ("rlm_answer", {"session_id": session_id}),  # which nobody's questions wait for here
     ]
     for tool, arguments in calls:
         result = client.call(tool, **arguments, response_format="markdown")

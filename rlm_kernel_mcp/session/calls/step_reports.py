@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.contexts.loads import ContextLoads
 from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
@@ -28,6 +29,7 @@ from rlm_kernel_mcp.text.wording import counted
 NO_STEP: Final = "No step of this session has been run, and none asks anything."
 ENDED: Final = "Step {index} has ended and asks nothing any more; rlm_await_step shows what came of it."
 NOT_ASKED: Final = "What the code of this session asks is not answered by rlm_answer (RLM_SUBCALL_BACKEND)."
+GO_ON: Final = "Go on with rlm_run_repl; rlm_await_step shows what came of a step."
 LEASED: Final = "{what} with others, who have 5 minutes for each; what they do not answer comes back here."
 
 
@@ -70,9 +72,13 @@ class StepReports:
         return await self._deliver(outcome, index, max_output_chars)
 
     async def answer(self, step: RunningStep | None, handed: Handed, by: str) -> StepReport:
-        """Take answers to the questions of the running step, and show or lease more of them. `by`: who brings them."""
-        desk = self.desk
-        rejected = [one.id for one in handed.answers] if desk is None else desk.hand_in(handed.answers, by)
+        """Take answers to the questions of the running step, and show or lease more of them. `by`: who brings them.
+
+        Raises: InvalidInput: nobody answers this session by such calls.
+        """
+        if (desk := self.desk) is None:
+            raise InvalidInput(NOT_ASKED, GO_ON)
+        rejected = desk.hand_in(handed.answers, by)
         if step is None:
             report = await self._of_no_step(handed)
         elif handed.take:
@@ -80,8 +86,10 @@ class StepReports:
         else:
             is_raw = handed.max_output_chars is None
             outcome = await self._found(step, handed.wait_ms, desk, is_answer=True, is_raw=is_raw)
+            if is_raw and outcome.page is None:  # a program has the step's own call for its end
+                outcome = Outcome(outcome.status, outcome.duration_ms, subcalls=outcome.subcalls)
             report = await self._deliver(outcome, step.index, handed.max_output_chars)
-        return replace(report, rejected=tuple(rejected))
+        return replace(report, rejected=rejected)
 
     async def _found(
         self, step: RunningStep, wait_ms: int, desk: Desk | None, *, is_answer: bool = False, is_raw: bool = False
@@ -103,18 +111,18 @@ class StepReports:
         outcome.page = desk.raw_page if is_raw else partial(desk.page, is_preview=not is_answer)
         return outcome
 
-    def _leased(self, step: RunningStep, handed: Handed, desk: Desk | None) -> StepReport:
+    def _leased(self, step: RunningStep, handed: Handed, desk: Desk) -> StepReport:
         """The next questions for the caller alone, of which the budget for output is not charged."""
-        page = None if desk is None else desk.lease(handed.take, handed.max_output_chars)
+        page = desk.lease(handed.take, handed.max_output_chars)
         status: StepStatus = "running" if page is None else "needs_answers"
-        outcome = Outcome(status, step.elapsed_ms, subcalls=step.subcalls(), news="" if desk is not None else NOT_ASKED)
+        outcome = Outcome(status, step.elapsed_ms, subcalls=step.subcalls())
         report = deliver(outcome, step_index=step.index, account=self._account, max_output_chars=1)
         return replace(report, questions=page)
 
     async def _of_no_step(self, handed: Handed) -> StepReport:
         """No step runs: what came of the last one, and no more than a word of that for who wanted questions."""
         index, left = self._account.counters.step_index, self._account.left
-        if index and not handed.take:
+        if index and not handed.take and handed.max_output_chars is not None:
             return await self.again(index, handed.max_output_chars)
         status: StepStatus = (await self._journal.finished(index, index)).status if index else "ok"
         note = ENDED.format(index=index) if index else NO_STEP

@@ -25,6 +25,7 @@ from rlm_kernel_mcp.session.parked.pile import LEASE_S, PATIENCE_S, OnEnd, Parke
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, AskedItem, QuestionPage
 from rlm_kernel_mcp.session.reports import VariableSlice
 from rlm_kernel_mcp.text.safe_text import safe_prefix
+from rlm_kernel_mcp.text.wording import counted
 
 QUIET_S: Final = 0.005
 """Threads and tasks ask one after the other: a page waits until the kernel has said nothing for so long."""
@@ -91,6 +92,12 @@ class Desk:
     # --- what answers
 
     @property
+    def waits_in_words(self) -> str:
+        """What a step does whose questions are here; empty where there are none."""
+        count = self._pile.waiting + self._pile.leased
+        return f"waits for answers to {counted(count, 'question')}" if count else ""
+
+    @property
     def leased(self) -> int:
         """How many questions others have taken."""
         return self._pile.leased
@@ -112,7 +119,7 @@ class Desk:
         items = self._shown(room, most) if room is not None else self._noted(raw_page_of(self._pile.free, most))
         self._pile.lease([item.id for item in items], _now_s())
         self._arm()
-        return QuestionPage(items, self._pile.waiting, self._pile.leased) if items else None
+        return QuestionPage(items, self._pile.waiting, self._pile.leased, is_taken=True) if items else None
 
     def _shown(self, room: int, most: int) -> tuple[AskedItem, ...]:
         return self._noted(page_of(self._pile.free, room, most))

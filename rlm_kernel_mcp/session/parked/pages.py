@@ -21,6 +21,8 @@ DELEGATED_FROM: Final = 20
 """More questions than these are better answered by sub-agents: the data then stays out of the driver's window."""
 RAW_QUESTIONS: Final = 20
 """Of a page for a program."""
+RAW_CHARS: Final = 400_000
+"""Of such a page, unless its first question has more."""
 PREVIEW_CHARS: Final = 1_000
 """Of the page that comes unasked where there are more than those."""
 DELEGATE: Final = (
@@ -50,7 +52,14 @@ def page_of(free: Iterable[Parked], room: int, most: int) -> list[tuple[Parked, 
 
 def raw_page_of(free: Iterable[Parked], most: int) -> list[tuple[Parked, AskedItem]]:
     """The same for a program: whole, with nothing made safe."""
-    return [(one, AskedItem(one.id, one.prompt, one.text, one.schema, one.chars)) for one in islice(free, most)]
+    page: list[tuple[Parked, AskedItem]] = []
+    room = RAW_CHARS
+    for one in islice(free, most):
+        room -= one.chars
+        if room < 0 and page:
+            break
+        page.append((one, AskedItem(one.id, one.prompt, one.text, one.schema, one.chars)))
+    return page
 
 
 def body_of(one: Parked) -> str:

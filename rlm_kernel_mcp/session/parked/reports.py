@@ -46,9 +46,11 @@ class QuestionPage:
     waiting: int
     """That have no answer, and that nobody has taken; those on a page of `take = 0` among them."""
     leased: int
-    """That somebody has taken, and has some time left to answer."""
+    """That somebody has taken, and has some time left to answer; those on a page that was taken among them."""
     delegate: str | None = None
     """What to tell a sub-agent, where there are more than a few."""
+    is_taken: bool = False
+    """Whether its items are the caller's alone for a while."""
 
     @property
     def chars(self) -> int:

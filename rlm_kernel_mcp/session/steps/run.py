@@ -117,6 +117,8 @@ class RunningStep:
 
     def busy(self, session_id: str) -> SessionBusy:
         """The error for another call while this one runs."""
+        if self.desk is not None and (words := self.desk.waits_in_words):
+            return SessionBusy(f"Step {self.index} of session {session_id} {words}.", "Call rlm_answer.")
         return SessionBusy(
             f"Step {self.index} of session {session_id} has been running for {self.elapsed_ms:,} ms.",
             f"Call rlm_await_step with step_index={self.index} to wait for it, or rlm_interrupt to stop it.",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.errors import SessionFinalized, VariableNotFound
+from rlm_kernel_mcp.errors import SessionBusy, SessionFinalized, VariableNotFound
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.server.descriptions import ANSWER
 from rlm_kernel_mcp.session.answering.books import StoreBooks
@@ -192,8 +192,13 @@ async def test_while_others_have_all_the_driver_waits_and_is_told_so(agent: Agen
     await agent.session.run("llm_query_batched(['a', 'b'])")
     taken = await agent.answer(take=2)
     assert taken.questions is not None
+    page: str = responses.step(taken, "markdown").content[0].text  # type: ignore[union-attr]
+    assert "2 questions are yours for 5 minutes; 0 questions wait for an answer." in page
     again = await agent.answer(take=2)
     assert (again.status, again.questions) == ("running", None)
+    with pytest.raises(SessionBusy, match=r"Step 1 of session s_[a-z0-9]+ waits for answers to 2 questions") as busy:
+        await agent.session.run("1")
+    assert busy.value.next_step == "Call rlm_answer."
     waits = await agent.answer(wait_ms=0)
     assert (waits.status, waits.questions) == ("running", None)
     assert waits.note is not None

@@ -9,6 +9,7 @@ import pytest
 
 from rlm_kernel_mcp.api import AskedItem, AsyncSession
 from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
+from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.boards.agents import AgentBoard
 from rlm_kernel_mcp.session.registry import Registry
 from tests.kernel.asking.conftest import answered_by
@@ -63,6 +64,39 @@ async def test_a_program_answers_the_questions_of_its_step(session: AsyncSession
         code = "for _ in range(3):\n    print(llm_query(f'q{_}'))"
         second = await session.run(code, answer=later, on_output=lambda piece: pieces.append(piece.text))
         assert "".join(pieces) == second.stdout == "Q0\nQ1\nQ2\n"
+
+
+async def test_what_a_step_prints_is_charged_once(session: AsyncSession, asking_registry: Registry) -> None:
+    """The call that answers gets questions alone: the step's own call has its end, and that of no earlier step."""
+    account = asking_registry.handles.sessions[session.session_id].account
+
+    async with asyncio.timeout(WAIT_S):
+        for code in ("print('x' * 5_000)", "print('x' * 5_000, llm_query('q'))"):
+            before = account.counters.budget_used
+            report = await session.run(code, answer=lambda question: "a")
+            assert account.counters.budget_used - before < len(code) + len(report.stdout) + 100
+
+
+async def test_an_answer_that_is_no_text_is_named_as_what_the_function_gave(session: AsyncSession) -> None:
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(InvalidInput, match="`answer` gave a NoneType for a question"):
+            await session.run("llm_query('q')", answer=lambda question: None)  # type: ignore[arg-type, return-value]
+
+
+async def test_the_questions_of_a_page_are_answered_at_the_same_time(session: AsyncSession) -> None:
+    """A model takes a second for one as for ten."""
+    begun, all_begun = list[str](), asyncio.Event()
+
+    async def together(question: AskedItem) -> str:
+        begun.append(question.prompt)
+        if len(begun) == 3:
+            all_begun.set()
+        await all_begun.wait()
+        return "a"
+
+    async with asyncio.timeout(WAIT_S):
+        report = await session.run("llm_query_batched(list('abc'))", answer=together)
+    assert report.result == "['a', 'a', 'a']"
 
 
 async def test_what_the_function_raises_interrupts_the_step_and_is_raised(session: AsyncSession) -> None:
