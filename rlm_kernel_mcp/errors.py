@@ -76,6 +76,10 @@ class SessionBusy(RequestRefused):
     default_next_step = "Call rlm_await_step to wait for the running step, or rlm_interrupt to stop it."
 
 
+class SessionElsewhere(SessionBusy):
+    """Another process drives it, and keeps it."""
+
+
 class VariableNotFound(RequestRefused):
     """The session's namespace has no such name."""
 

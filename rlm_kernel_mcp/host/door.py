@@ -53,6 +53,7 @@ class Door:
         self._greeted: dict[asyncio.Task[None], None] = {}  # a set in the order of arrival
         self._tasks = set[asyncio.Task[None]]()
         self._place = place
+        self._pauses_for = ""
         self._verbs = verbs
         self._loop = asyncio.get_running_loop()
         self._taken: dict[asyncio.Task[None], int] = {}
@@ -106,8 +107,8 @@ class Door:
             return
         with contextlib.suppress(BlockingIOError):
             while True:
-                if (left := CLOSING.descriptors) > self._room * CLOSING_MAX:
-                    self._pause(f"{left:,} descriptors of clients that are gone cannot be closed")
+                if CLOSING.descriptors > self._room * CLOSING_MAX:
+                    self._pause("too many descriptors of clients that are gone cannot be closed")
                     return
                 try:
                     connection, _ = self._listener.accept()
@@ -116,11 +117,14 @@ class Door:
                 except OSError as error:  # one that has gone again, or no descriptor is left
                     self._pause(f"{error.strerror}")
                     return
+                self._pauses_for = ""
                 self._greet(connection)
 
     def _pause(self, why: str) -> None:
-        """Let nobody in for a moment."""
-        log.warning("a client could not be accepted: %s", why)
+        """Let nobody in for a moment; why is said once, however long it stays so."""
+        if why != self._pauses_for:
+            log.warning("clients cannot be accepted: %s", why)
+            self._pauses_for = why
         self._loop.remove_reader(self._listener)
         self._loop.call_later(PAUSE_S, self._look_again)
 

@@ -77,6 +77,7 @@ class Packets:
             BadMessage: as there. OSError: the connection is broken.
         """
         parts, size = [bytearray()], 0
+        await asyncio.sleep(0)  # messages of one packet that lie there would be read without a turn of anybody else's
         while True:
             while (packet := self._packet()) is None:
                 await self._readable()

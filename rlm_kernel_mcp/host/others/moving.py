@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
-from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.errors import SessionBusy, SessionElsewhere
 from rlm_kernel_mcp.front.front import NoHost, Place
 from rlm_kernel_mcp.host.others.known import Known, aside, host_of
 from rlm_kernel_mcp.session.callers.elsewhere import driven_elsewhere
@@ -54,7 +54,7 @@ def ask_for(place: Place, session_id: str, holder: int, end: float) -> None:
     try:
         answer = _asked(other, session_id, holder, end)
     except NoHost as refusal:
-        raise SessionBusy(
+        raise SessionElsewhere(
             f"Session {session_id} cannot be moved here. {where}, which does not let it go: {refusal}.",
             "Use it from a client of that host, or call this again when that host's clients have ended.",
         ) from None
@@ -65,7 +65,7 @@ def ask_for(place: Place, session_id: str, holder: int, end: float) -> None:
         ) from None
     if answer[0] != GONE:
         # Its next step names calls that only its own clients can make.
-        raise SessionBusy(
+        raise SessionElsewhere(
             f"{answer[1]} {where}.",
             "Await or stop it from a client of that host, or call this again later; rlm_get_trace works meanwhile.",
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.errors import SessionBusy, SessionElsewhere
 
 ANSWER_THERE: Final = (
     "Answer where the session is driven. Sub-agents reach it where all clients share one host: "
@@ -39,7 +39,7 @@ class NobodyAsked:
 def driven_elsewhere(session_id: str, holder: int) -> SessionBusy:
     """What is said of a session that another process has and does not give."""
     who = f"pid {holder}" if holder else "its pid is not known"
-    return SessionBusy(
+    return SessionElsewhere(
         f"Session {session_id} is driven by another server process ({who}).",
         "Use it there, or end that server: one that is no host of yours is not asked for a session, and keeps it until "
         "RLM_IDLE_TIMEOUT_S after its last use. rlm_get_trace works from here too, and rlm_init_context opens another.",
@@ -51,5 +51,5 @@ def answered_elsewhere() -> Iterator[None]:
     """Say of a session that another process drives what is to be done with answers to its questions."""
     try:
         yield
-    except SessionBusy as error:
-        raise SessionBusy(error.message, ANSWER_THERE) from error
+    except SessionElsewhere as error:
+        raise SessionElsewhere(error.message, ANSWER_THERE) from error

@@ -148,8 +148,7 @@ class ContextLoads:
 
     async def wait(self, context: SessionContext, wait_ms: int) -> None:
         """Wait for the end of a load, at most this long. Raises: why it failed, which counts as reported then."""
-        load = self._loads.get(context.name)
-        if load is None or load.task is None:
+        if (load := self._loads.get(context.name)) is None or load.task is None:
             return
         load.is_answered = False
         try:
@@ -213,14 +212,14 @@ class ContextLoads:
         except RlmError as error:
             load.failure = error
         if load.failure is None:
-            context.marks, context.at_step, context.by = load.progress.marks, self._account.counters.step_index, None
+            context.marks, context.at_step = load.progress.marks, self._account.counters.step_index
             self._news += [came(context.report)] if load.is_answered and context.report else []
             self._kernel.recovery.gone.pop(context.name, None)
             self._loads.pop(context.name, None)
         else:
             self._failed(context)
-        is_last = all(other is load or other.failure for other in self._loads.values())
-        self._ended_bytes = 0 if is_last else self._ended_bytes + load.progress.bytes
+        others = any(other is not load and not other.failure for other in self._loads.values())
+        self._ended_bytes = self._ended_bytes + load.progress.bytes if others else 0
         duration_ms = int((time.monotonic() - load.begun_s) * 1000)
         action = "init_context" if context is self.contexts.first else "add_context"
         self._journal.loaded(action, context.report, context.name, load.failure, duration_ms, self._account)
@@ -237,8 +236,8 @@ class ContextLoads:
 
     def _write_down(self) -> None:
         """Have the record say which contexts there are, so that another server can load them."""
-        contexts = self.contexts
-        self._journal.contexts_changed(contexts.first_row(), contexts.reference(self._kernel.recovery.offered))
+        offered = self._kernel.recovery.offered
+        self._journal.contexts_changed(self.contexts.first_row(), self.contexts.reference(offered))
 
     async def _begun(self, load: _Load) -> Reading:
         source, progress = load.source, Progress()
@@ -294,6 +293,7 @@ class ContextLoads:
         self.contexts.hash_later(context, load.payload.unhashed())
 
     def _ended(self, load: _Load, task: asyncio.Task[None]) -> None:
+        load.context.by = None
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("the load of %s failed", load.context.name, exc_info=error)
             load.failure = InternalError("The server failed while it loaded a context; its log has the details.")

@@ -453,8 +453,9 @@ async def test_what_of_others_is_not_closed_yet_takes_its_room(house: House, mon
 
 
 async def test_where_too_much_of_others_is_not_closed_nobody_is_let_in_until_it_is(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """And that is logged once, not at each look at the door."""
     left = SimpleNamespace(descriptors=1 << 30, of_peer=CLOSING.of_peer)
     paused, pause = asyncio.Event(), Door._pause
 
@@ -467,6 +468,8 @@ async def test_where_too_much_of_others_is_not_closed_nobody_is_let_in_until_it_
     comes = asyncio.create_task(asyncio.to_thread(house.hand_over))
     await asyncio.wait_for(paused.wait(), WAIT_S)
     assert house.door.is_idle
+    assert house.door.is_idle
+    assert caplog.text.count("cannot be accepted") == 1
     left.descriptors = 0
     await comes
     await asyncio.wait_for(house.served.get(), WAIT_S)

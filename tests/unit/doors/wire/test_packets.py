@@ -86,6 +86,26 @@ async def test_parts_without_end_have_a_bound_too(ends: tuple[socket.socket, soc
     await asyncio.wait([sending])
 
 
+async def test_one_small_message_after_another_lets_others_run(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Whoever sends them faster than they are read would keep the loop for good."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    for _ in range(20):
+        ends[0].send(b"\2x")
+    counting, packets = asyncio.create_task(count()), Packets(ends[1], BYTES_MAX)
+    for _ in range(20):
+        assert await packets.receive() == [b"x"]
+    counting.cancel()
+    await asyncio.wait([counting])
+    assert turns >= 20
+
+
 async def test_a_message_in_pieces_lets_others_run(ends: tuple[socket.socket, socket.socket]) -> None:
     """A fast reader and a fast writer never wait for each other, and so would keep the loop."""
     turns = 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.context.payload import Payload
-from rlm_kernel_mcp.errors import InvalidInput, SessionBusy, SessionNotFound
+from rlm_kernel_mcp.errors import ContextDenied, InvalidInput, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.context_reports import LoadingReport
@@ -197,6 +197,18 @@ async def test_a_context_that_is_loaded_for_a_client_that_has_gone_keeps_no_sess
         monkeypatch.setattr(ContextSource, "opened", never)
         await programs.second.add_context({**programs.session, "name": "more", "text": "a text", "wait_ms": 0})
         programs.callers[1].close()
+        await programs.first.let_go(programs.session["session_id"])
+        assert not programs.has_kernel()
+
+
+async def test_a_context_that_could_not_be_loaded_for_another_client_keeps_no_session(tmp_path: Path) -> None:
+    """Nor does one whose place another has taken."""
+    async with two(tmp_path) as programs:
+        session = programs.registry._sessions[programs.session["session_id"]]
+        first = session.contexts.contexts.first
+        first.report, first.has_failed = None, True
+        with pytest.raises(ContextDenied):
+            await programs.second.add_context({**programs.session, "name": first.name, "paths": [f"{tmp_path}/gone"]})
         await programs.first.let_go(programs.session["session_id"])
         assert not programs.has_kernel()
 

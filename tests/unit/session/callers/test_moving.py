@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.session.callers.elsewhere import answered_elsewhere, driven_elsewhere
 from rlm_kernel_mcp.session.reports import LossReport
 from tests.fake_kernel import DIES, FOREVER, Fakes, fake_registry
 from tests.sessions import AMPLE, WAIT_S, until
@@ -160,6 +161,17 @@ async def test_one_that_is_taken_back_before_it_is_used_is_asked_for_again(both:
     assert (await run(other, session_id, "x")).result == "42"
     assert list(handles.sessions) == [session_id]
     assert list(one.registry.handles.sessions) == []
+
+
+async def test_answers_are_sent_elsewhere_only_where_the_session_is_elsewhere() -> None:
+    """A session is busy for other reasons too, of which what is to be done is said with them."""
+    with pytest.raises(SessionBusy) as busy, answered_elsewhere():
+        raise SessionBusy("The disk does not answer.", "Call the tool again later.")
+    assert busy.value.next_step == "Call the tool again later."
+    with pytest.raises(SessionBusy, match="driven by another") as busy, answered_elsewhere():
+        raise driven_elsewhere("s_1", 1)
+    assert busy.value.next_step.startswith("Answer where the session is driven")
+    assert busy.value.code == "SESSION_BUSY"
 
 
 async def test_one_that_others_always_have_first_is_busy(both: tuple[Fakes, Fakes]) -> None:
