@@ -201,7 +201,7 @@ def batches_of(rows: Iterable[SubcallRow]) -> list[BatchRow]:
         batch.asked += 1
         if row.error_code is not None:
             batch.failed[row.error_code] += 1
-        if row.fate in ("answered", "cached", "duplicate"):
+        elif row.fate in ("answered", "cached", "duplicate"):
             setattr(batch, row.fate, getattr(batch, row.fate) + 1)
     return list(found.values())
 

@@ -33,16 +33,16 @@ class Sums:
     tokens_out: int = 0
     usd: float | None = None
 
-    def count(self, fate: Fate, code: str | None = None) -> None:
+    def count(self, fate: Fate, code: str | None = None, by: int = 1) -> None:
         """A question has ended; `code`: why it has no answer."""
         if code is not None:
-            self.failed[code] += 1
+            self.failed[code] += by
         elif fate == "answered":
-            self.answered += 1
+            self.answered += by
         elif fate == "cached":
-            self.cached += 1
+            self.cached += by
         elif fate == "duplicate":
-            self.duplicate += 1
+            self.duplicate += by
 
     def charge(self, spent: Spent) -> None:
         """A question was sent, and this is what it took."""
@@ -74,7 +74,8 @@ class CurrentStep:
         self._batch: tuple[Source, int, int] | None = None
         self._answers: dict[str, tuple[int, str]] = {}
         self._room_chars = REMEMBERED_CHARS
-        self._rows: dict[int, int] = {}
+        self._rows: dict[int, tuple[int, Fate]] = {}
+        """Of answers that the kernel has yet to look at."""
 
     def begin(self, question: Question) -> None:
         """A question is asked, of a step and a batch that may be new ones."""
@@ -110,14 +111,16 @@ class CurrentStep:
         """Whose question it was in this batch, and its answer."""
         return None if question.repair is not None else self._answers.get(key)
 
-    def note_row(self, question: Question, row_id: int) -> None:
+    def note_row(self, question: Question, row_id: int, fate: Fate) -> None:
         """It has an answer, which the kernel has yet to look at."""
         if question.schema is not None and question.source == "mcp":
-            self._rows[question.number] = row_id
+            self._rows[question.number] = (row_id, fate)
 
     def missed(self, number: int) -> int | None:
-        """The answer did not have its schema; returns its row, if it is this step's."""
-        if (row_id := self._rows.pop(number, None)) is not None:
+        """The answer did not have the schema; returns its row, if it is this step's. It has failed, and counts once."""
+        row_id, fate = self._rows.pop(number, (None, None))
+        if fate is not None:
+            self._sums.count(fate, by=-1)
             self._sums.count("failed", "schema")
         return row_id
 
@@ -157,7 +160,7 @@ class Record:
             ),
         )
         if fate != "late" and code is None:
-            self.step.note_row(question, row_id)
+            self.step.note_row(question, row_id, fate)
 
     def missed(self, numbers: Iterable[int]) -> None:
         """Answers of the running step did not have their schema."""

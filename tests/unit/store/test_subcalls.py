@@ -61,7 +61,7 @@ def test_what_was_asked_together_is_told_of_as_one(store: Store) -> None:
         row(7, batch=2, fate="failed", error_code="budget"),
     )
     first, second = store.subcalls.batches("s_1")
-    whole = BatchRow(1, "mcp", 1, NOW, 5, 2, 1, 1, first.failed, 13, 2, 0.5, 5_800)
+    whole = BatchRow(1, "mcp", 1, NOW, 5, 1, 1, 1, first.failed, 13, 2, 0.5, 5_800)
     assert (first, dict(first.failed)) == (whole, {"stopped": 1, "schema": 1})
     assert (second.asked, dict(second.failed)) == (1, {"budget": 1})
 

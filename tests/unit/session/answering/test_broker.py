@@ -580,7 +580,8 @@ def test_an_answer_without_its_schema_is_told_of_in_the_tally_and_the_books() ->
         await givens.all()
         broker.missed([1, 2, 1])
         broker.missed([1, 7])
-        assert (broker.tally(1).failed, books.missed) == ({"schema": 2}, [[1, 2]])
+        tally = broker.tally(1)
+        assert (tally.asked, tally.answered, tally.failed, books.missed) == (2, 0, {"schema": 2}, [[1, 2]])
 
     played(play)
 
