@@ -42,7 +42,7 @@ async def test_a_console_s_question_is_booked_as_a_console_s(tmp_path: Path) -> 
         assert report.budget.subcalls_left == 1_000 - 3
         assert prompts(endpoint) == dict.fromkeys("abc", 1)
         told = [event for event in await session.trace() if event.action == "subcalls"]
-        assert [(event.step_index, event.source) for event in told] == [(0, "console"), (2, "mcp")]
+        assert [(event.step_index, event.source) for event in told] == [(1, "console"), (2, "mcp")]
         assert told[0].summary == "3 questions: 2 answered, 1 duplicate; 26 tokens"
 
 

@@ -101,20 +101,24 @@ def _beginning(text: str) -> str:
 
 
 def _in_order(heads: Iterable[EventHead], made: Iterable[EventHead]) -> list[EventHead]:
-    """All of them, where those of questions say what was used as the step that asked them does, or the event before."""
+    """All of them, where those of questions say what was used as the step that asked them does, or the event before.
+
+    Those of a console's cells belong to the step before, as the cells do.
+    """
     of_steps = {
         head.row.step_index: head.row.guardrail_snapshot
         for head in heads
         if head.row.action == "run_repl" and head.row.guardrail_snapshot
     }
-    found, before = list[EventHead](), ""
+    found, before, step = list[EventHead](), "", 0
     for head in sorted([*heads, *made], key=lambda head: head.row.id or 0):
-        if head.row.action != ACTION:
-            before = head.row.guardrail_snapshot or before
+        row = head.row
+        if row.action != ACTION:
+            before, step = row.guardrail_snapshot or before, max(step, row.step_index)
             found.append(head)
         else:
-            snapshot = of_steps.get(head.row.step_index, before)
-            found.append(replace(head, row=replace(head.row, guardrail_snapshot=snapshot)))
+            snapshot, index = of_steps.get(row.step_index, before), row.step_index or step
+            found.append(replace(head, row=replace(row, guardrail_snapshot=snapshot, step_index=index)))
     return found
 
 

@@ -72,6 +72,7 @@ def test_what_was_used_is_what_the_step_that_asked_says_or_the_event_before(stor
     store.subcalls.book("s_1", [(cell, packed(Texts("Which?", "x" * 1_000, "this one")))], lambda connection: None)
     events = [event for event in whole_trace(store, "s_1") if event is not None and event.action == "subcalls"]
     assert [event.guardrail_snapshot["step_index"] for event in events] == [2, 2, 3]
+    assert [event.step_index for event in events] == [2, 2, 3]
     shown = markdown.event(events[2])
     assert "; used 3/64 steps, 40/1,000 questions\n" in shown
     assert "questions:\n" in shown
