@@ -46,7 +46,7 @@ class Desk:
         self._session_id = session_id
         self._pile = Pile(lease_s, patience_s)
         self._change = asyncio.Event()
-        self._quiet_s = self._unquiet_since_s = 0.0
+        self._quiet_s = self._unquiet_since_s = self._told_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.are_coming: Callable[[], bool] = lambda: False
         """Whether more questions are on their way here; once they are not, `heard` is called."""
@@ -161,16 +161,16 @@ class Desk:
 
     def _arm(self) -> None:
         """See that `_tick` comes at the next moment at which something changes by itself; it may come before."""
-        moments = [] if (next_s := self._pile.next_s()) is None else [next_s]  # of which one may have passed just now
-        if self._pile.waiting and (due_s := self._due_s) > _now_s():
-            moments.append(due_s)
+        moments = [] if (next_s := self._pile.next_s()) is None else [next_s]
+        if self._pile.waiting and (due_s := self._due_s) > self._told_s:
+            moments.append(due_s)  # either may have passed just now
         if moments and (self._timer is None or self._timer.when() > min(moments)):
             self.close()
             self._timer = asyncio.get_running_loop().call_at(min(moments), self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        now_s = _now_s()
+        now_s = self._told_s = _now_s()
         self._pile.give_back(now_s)
         for one in self._pile.overdue(now_s):
             one.on_end(None, "")

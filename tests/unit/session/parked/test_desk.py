@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from rlm_kernel_mcp.errors import VariableNotFound
+from rlm_kernel_mcp.session.parked import desk as desk_module
 from rlm_kernel_mcp.session.parked.desk import MORE_S, QUIET_S, UNQUIET_S, Desk, question_part
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven
 from tests.unit.session.answering.scripted import passes, played
@@ -193,6 +194,31 @@ def test_what_is_over_while_others_are_told_so_is_over_too() -> None:
         while len(ended) < 2:
             await desk.change()
         assert ended == ["first", "second"]
+
+    played(play)
+
+
+def test_a_loop_that_is_slow_at_the_wrong_moment_wakes_whoever_waits_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The quiet is over before anybody has set a timer for its end."""
+
+    async def play() -> None:
+        desk, loop = Desk("s_1"), asyncio.get_running_loop()
+        waiting = asyncio.create_task(desk.change())
+        await passes(0)
+
+        def late_s() -> float:
+            loop._jumping.now_s += 2 * QUIET_S  # type: ignore[attr-defined]
+            return loop.time()
+
+        monkeypatch.setattr(desk_module, "_now_s", late_s)
+        begun_s = loop.time()
+        Asker(desk).ask()
+        await waiting
+        assert desk.is_due
+        assert loop.time() < begun_s + 60
+        desk.close()
 
     played(play)
 
