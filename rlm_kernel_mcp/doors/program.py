@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.front import front
+from rlm_kernel_mcp.front.needed import heard
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.settings import Settings, doubts, load_settings
 from rlm_kernel_mcp.variables.table import TABLE
@@ -29,25 +30,31 @@ class Program:
     environ: dict[str, str]
     """Its environment, with what it was given above that."""
     given: tuple[str, ...]
-    """The variables that were given."""
+    """The settings that were given."""
     settings: Settings
     opened: list[int] = field(default_factory=list)
     """Its working directory and its roots, once `open_directories` was called."""
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> Program:
-        """This one. `env`: settings that go before those of the environment. Raises: InvalidInput."""
-        if unknown := sorted(env.keys() - {row.variable for row in TABLE}):
+        """This one. `env`: settings that go before those of the environment, with what a backend that they name needs.
+
+        Raises: InvalidInput.
+        """
+        environ = {**os.environ, **env}
+        of_backend = {name: value for name, value in env.items() if name.startswith(heard((), environ))}
+        given = {name: value for name, value in env.items() if name not in of_backend}
+        if unknown := sorted(given.keys() - {row.variable for row in TABLE}):
             known = ", ".join(row.variable for row in TABLE)
             raise InvalidInput(f"There is no setting {', '.join(unknown)}; the settings are: {known}.")
         try:
             working_dir = Path.cwd()
         except OSError as error:
             raise InvalidInput(f"The working directory is of no use: {error.strerror}.", "Change to another.") from None
-        settings = load_settings(working_dir, os.environ, env)
+        settings = load_settings(working_dir, {**os.environ, **of_backend}, given)
         for doubt in doubts(env, settings):
             log.warning("%s", doubt)
-        return cls({**os.environ, **env}, tuple(env), settings)
+        return cls(environ, tuple(given), settings)
 
     def open_directories(self) -> None:
         """Open its working directory and its roots: it keeps these, whoever serves it later. Raises: OSError."""
