@@ -131,7 +131,7 @@ def test_in_markdown_questions_stand_in_fences(asking: LineClient) -> None:
     )
     text = text_of(result)
     assert text.startswith("Step 1: its code asks the questions below; answer them with rlm_answer.")
-    assert "Question 10001 (8 characters):\n````\na ``` b\n````" in text
+    assert "Question 10001 (8 characters with its text):\n````\na ``` b\n````" in text
     assert "Its text:\n```\nc\n```" in text
     assert 'Its answer is to be JSON of this schema:\n```json\n{"type":"integer"}\n```' in text
     done = asking.call(

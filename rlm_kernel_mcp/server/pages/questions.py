@@ -40,7 +40,8 @@ def _whose(page: QuestionPage) -> str:
 
 def _question(item: AskedItem) -> Iterator[str]:
     cut = f", cut here; rlm_get_var with var_name question:{item.id} has all" if item.cut else ""
-    yield f"Question {item.id} ({counted(item.total_chars, 'character')}{cut}):\n{fenced(item.prompt)}"
+    size = counted(item.total_chars, "character") + ("" if item.text is None else " with its text")
+    yield f"Question {item.id} ({size}{cut}):\n{fenced(item.prompt)}"
     if item.text is not None:
         yield f"Its text:\n{fenced(item.text)}"
     if item.schema is not None:

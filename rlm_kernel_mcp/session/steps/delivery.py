@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.parked.reports import QuestionPage
 from rlm_kernel_mcp.session.reports import Left, LossReport, StepError, StepReport, Truncated, Variable
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.raw_texts import raw_cuts
@@ -78,7 +79,9 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         guardrail_stop=account.stop if final else None,
         truncated=Truncated(**{name: shown[name].cut_chars for name in ("stdout", "stderr", "result")}),
         lost=_shown_loss(outcome.lost, rows_chars),
-        note=_notes(outcome, unlisted, [outcome.news, _cuts_unsaid(shown, rest)]),
+        note=_notes(
+            outcome, unlisted, [outcome.news, _cuts_unsaid(shown, rest), _budget_cuts(page, limit, max_output_chars)]
+        ),
         images=outcome.pictures,
         contexts_changed=outcome.contexts_changed,
         subcalls=outcome.subcalls,
@@ -127,6 +130,16 @@ def _cuts_unsaid(shown: dict[str, Cut], rest: str) -> str:
     """The note on a cut, where the cut itself had no room for it."""
     cut = [f"{cut.cut_chars:,} characters of {name}" for name, cut in shown.items() if not cut.says_where]
     return f"Cut: {', '.join(cut)}; {rest}." if cut else ""
+
+
+def _budget_cuts(page: QuestionPage | None, limit: int, wanted: int | None) -> str:
+    """The note on questions that the budget has cut, and no size that was asked for."""
+    if page is None or wanted is None or limit >= wanted or not any(item.cut for item in page.items):
+        return ""
+    return (
+        "The session's budget for output cuts what is shown of questions; rlm_get_var reads one whole, and those that "
+        "rlm_answer takes are not charged."
+    )
 
 
 def _left_while_running(left: Left, elapsed_ms: int) -> Left:

@@ -117,6 +117,21 @@ async def test_pages_are_charged_to_the_budget_and_leases_are_not(agent: Agent) 
     assert done.result == "'y'"
 
 
+async def test_a_question_that_the_budget_cuts_says_so(asking_registry: Registry) -> None:
+    """It is read whole all the same, and by a lease."""
+    agent = await opened(asking_registry, budget_limit=1_500)
+    asks = await agent.session.run("llm_query('p', 'x' * 3000)")
+    assert asks.questions is not None
+    assert asks.questions.items[0].cut
+    assert asks.note is not None
+    assert asks.note.startswith("The session's budget for output cuts what is shown of questions;")
+    taken = await agent.answer(take=1)
+    assert taken.questions is not None
+    assert taken.questions.items[0].text == "x" * 3_000
+    await agent.session.interrupt()
+    await end_session(agent.session)
+
+
 async def test_a_batch_of_twenty_is_one_page_and_two_hundred_are_several(agent: Agent) -> None:
     """Each within the size that was asked for; all answers are in their places."""
     asks = await agent.session.run(ROWS.replace("__N__", "20") + ASK, max_output_chars=8_000)
