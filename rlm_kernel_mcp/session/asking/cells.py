@@ -16,8 +16,8 @@ from rlm_kernel_mcp.session.asking.asking import Asking
 LOOK_S: Final = 0.02
 TOLD_AT_ONCE: Final = 200
 """Questions of which it is told in one look who asks them: each may be asked then."""
-HEARD_S: Final = 1.0
-"""How long a question waits for word of the cell that asks it."""
+HEARD_S: Final = 10.0
+"""How long a question waits for word of the cell that asks it: on a busy machine that can be late by seconds."""
 
 Found = Callable[[Asking | None], None]
 
