@@ -24,6 +24,11 @@ from rlm_kernel_mcp.settings import load_settings
 from tests.endpoints.endpoint import Endpoint
 
 TIMER_S, ENDPOINT_S = 0.02, 0.5
+WHY = (
+    "the echo is one write and one read on each side; a question is also read as JSON, looked up in the store, put "
+    "aside and settled, given to a task with a deadline, booked, and handed on by a thread each way in its kernel: "
+    "three turns of the host's event loop"
+)
 ONE_BY_ONE = """
 import time
 def timed(count, text):
@@ -91,7 +96,15 @@ async def subcalls_one(amounts: Amounts) -> list[Row]:
         large = [await session.result(ONE_BY_ONE, count=count // 10, chars=100_000) for _ in range(amounts.times(5))]
     what = "llm_query with an answerer that takes no time, with cache, trace and limits"
     rows = [
-        Row(f"{what}: {name}", _figures(mine, at), f"a bare socket pair's echo: {name}", _figures(bare, at), "us", bar)
+        Row(
+            f"{what}: {name}",
+            _figures(mine, at),
+            f"a bare socket pair's echo: {name}",
+            _figures(bare, at),
+            "us",
+            bar,
+            WHY,
+        )
         for at, (name, bar) in enumerate((("median", Bar(3.0)), ("95th percentile", Bar(4.0))))
     ]
     own = Bar(1_000.0, of="ours")
