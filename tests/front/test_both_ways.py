@@ -118,7 +118,8 @@ def test_options_count_both_ways(hosts: Hosts, way: str) -> None:
     other = hosts.directory / "other"
     other.mkdir()
     (other / "a.txt").write_text("far away", encoding="utf-8")
-    client = LineClient(hosts.directory, {**hosts.env, "RLM_HOST": way}, (*FRONT, "--context-roots", str(other)))
+    options = (*FRONT, "--context-roots", str(other))
+    client = LineClient(hosts.directory, {**hosts.env, "RLM_HOST": way}, options, warm=False)
     hosts.clients.append(client)
     client.initialize()
     opened = client.data("rlm_init_context", context_paths=[str(other / "a.txt")])
@@ -171,7 +172,7 @@ def test_a_log_that_nobody_reads_keeps_no_client_waiting_after_its_host_s_death_
     """The pipe is full by then."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    client = LineClient(hosts.directory, {**hosts.env, "RLM_HOST": way}, FRONT, writing)
+    client = LineClient(hosts.directory, {**hosts.env, "RLM_HOST": way}, FRONT, writing, warm=False)
     hosts.clients.append(client)
     client.initialize()
     while True:
