@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 OFF: Final = (
-    "A step cannot ask a language model here: read what it printed yourself. The user can switch that on "
-    "(RLM_SUBCALL_BACKEND); where it is on, a cell of a console can ask after the agent's first step."
+    "A step cannot ask a language model here: read what it printed yourself. The user can switch it on "
+    "(RLM_SUBCALL_BACKEND); a console can ask after the agent's first step."
 )
 OFF_TO_A_PERSON: Final = "No language model can be asked here: only a session of an MCP client has a way to one."
 
