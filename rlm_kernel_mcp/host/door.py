@@ -3,7 +3,8 @@
 Is: accepting, the two looks at each other, and the bounds on peers that are many, silent or loud. Nothing here waits
 for a peer without a deadline, and a new one takes the place of the oldest that has not said all yet. Is not: what is
 compared (`entry/confinement.py`), or what becomes of a client (`kinds/`). Above: `serving.py`. Below:
-`entry/handshake.py`, `entry/confinement.py`, `entry/verbs.py`, `entry/rights.py`, `entry/closing.py`.
+`entry/handshake.py`, `entry/confinement.py`, `entry/verbs.py`, `entry/rights.py`, `entry/closing.py`,
+`doors/wire/packets.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from rlm_kernel_mcp.doors.wire import packets
 from rlm_kernel_mcp.front.front import PACKAGE, NoHost, Place, new_secret
 from rlm_kernel_mcp.host.entry import handshake
 from rlm_kernel_mcp.host.entry.closing import CLOSING
@@ -34,8 +36,6 @@ DESCRIPTORS_A_CLIENT: Final = 12
 """With what its sessions have open, and without what it hands over."""
 FOR_CLIENTS: Final = 0.75
 """Of the descriptors that this process may have; the rest is its own, and for the peers that have not said all yet."""
-SENT_AT_ONCE: Final = 253
-"""As many descriptors as the system carries in one message: what there is no room for would be closed in the read."""
 PAUSE_S: Final = 0.1
 """Before the next look at the door, where the process or the machine has no descriptor left."""
 CLOSING_MAX: Final = 0.5
@@ -239,10 +239,8 @@ class Door:
 
     async def _received(self, connection: socket.socket, received: list[int]) -> tuple[bytes, list[int]]:
         """One message, with its descriptors, which are put to those `received`."""
-        await _readable(connection)
-        data, descriptors, flags, _ = socket.recv_fds(
-            connection, handshake.MESSAGE_BYTES_MAX, SENT_AT_ONCE, socket.MSG_CMSG_CLOEXEC
-        )
+        await packets.readable(connection)
+        data, descriptors, flags = packets.received(connection, handshake.MESSAGE_BYTES_MAX)
         received += descriptors
         if not data:
             raise ConnectionResetError("the client went away")
@@ -252,13 +250,3 @@ class Door:
             bounds = f"{handshake.MESSAGE_BYTES_MAX:,} bytes and {handshake.DESCRIPTORS_MAX} descriptors"
             raise NoHost(f"a message of the handshake may have {bounds} at most")
         return data, descriptors
-
-
-async def _readable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(connection, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(connection)

@@ -20,8 +20,8 @@ PACKET_BYTES: Final = 1 << 16
 """What a socket takes at once, also with the buffers of a system that was not tuned."""
 _GOES_ON, _ENDS, _IS_LAST = b"\0", b"\1", b"\2"
 PARTS_MAX: Final = 1 << 16
-_DESCRIPTORS_ROOM: Final = socket.CMSG_SPACE(253 * array.array("i").itemsize)
-"""For as many as the system carries in one message. Those without room are closed within the read, which waits."""
+DESCRIPTORS_AT_ONCE: Final = 253
+"""As many as the system carries in one message: those without room would be closed within the read, which waits."""
 
 GiveBack = Callable[[Sequence[int]], object]
 """Closes descriptors that nobody wanted. It does not wait."""
@@ -80,7 +80,7 @@ class Packets:
         await asyncio.sleep(0)  # messages of one packet that lie there would be read without a turn of anybody else's
         while True:
             while (packet := self._packet()) is None:
-                await self._readable()
+                await readable(self._connection)
             if not packet:
                 return []
             size += len(packet)
@@ -99,32 +99,37 @@ class Packets:
     def _packet(self) -> bytes | None:
         """The next packet, if it is there. Raises: as `receive`."""
         try:
-            packet, beside, flags, _ = self._connection.recvmsg(
-                PACKET_BYTES + 2, _DESCRIPTORS_ROOM, socket.MSG_CMSG_CLOEXEC
-            )
+            packet, descriptors, flags = received(self._connection, PACKET_BYTES + 2)
         except BlockingIOError:
             return None
-        if beside or flags & socket.MSG_CTRUNC:
-            self._give_back(_descriptors_in(beside))
+        if descriptors or flags & socket.MSG_CTRUNC:
+            self._give_back(descriptors)
             raise BadMessage("descriptors came with a message, which carries none")
         return packet
 
-    async def _readable(self) -> None:
-        loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self._connection, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(self._connection)
 
+def received(connection: socket.socket, bytes_max: int) -> tuple[bytes, list[int], int]:
+    """A packet, its descriptors, which no child of this process gets, and its flags. Raises: OSError.
 
-def _descriptors_in(beside: Sequence[tuple[int, int, bytes]]) -> list[int]:
-    """Those that came beside a packet."""
-    found = array.array("i")
+    As `socket.recv_fds`, which passes no flags on (Python 3.11 to 3.13): of that each child would inherit them.
+    """
+    descriptors = array.array("i")
+    room = socket.CMSG_SPACE(DESCRIPTORS_AT_ONCE * descriptors.itemsize)
+    packet, beside, flags, _ = connection.recvmsg(bytes_max, room, socket.MSG_CMSG_CLOEXEC)
     for level, kind, data in beside:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    return [*found]
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return packet, [*descriptors], flags
+
+
+async def readable(connection: socket.socket) -> None:
+    """Wait until something can be read. Belongs to the event loop."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection)
 
 
 class Outbox:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,24 @@ async def ends() -> AsyncIterator[tuple[socket.socket, socket.socket]]:
         for end in (ours, theirs):
             end.setblocking(False)
         yield ours, theirs
+
+
+@asynccontextmanager
+async def others_running() -> AsyncIterator[Counter[str]]:
+    """Counts the turns that another task has of the loop meanwhile."""
+    turns = Counter[str]()
+
+    async def count() -> None:
+        while True:
+            turns["turns"] += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    try:
+        yield turns
+    finally:
+        counting.cancel()
+        await asyncio.wait([counting])
 
 
 @pytest.mark.parametrize(
@@ -88,37 +108,19 @@ async def test_parts_without_end_have_a_bound_too(ends: tuple[socket.socket, soc
 
 async def test_one_small_message_after_another_lets_others_run(ends: tuple[socket.socket, socket.socket]) -> None:
     """Whoever sends them faster than they are read would keep the loop for good."""
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     for _ in range(20):
         ends[0].send(b"\2x")
-    counting, packets = asyncio.create_task(count()), Packets(ends[1], BYTES_MAX)
-    for _ in range(20):
-        assert await packets.receive() == [b"x"]
-    counting.cancel()
-    await asyncio.wait([counting])
-    assert turns >= 20
+    packets = Packets(ends[1], BYTES_MAX)
+    async with others_running() as turns:
+        for _ in range(20):
+            assert await packets.receive() == [b"x"]
+    assert turns.total() >= 20
 
 
 async def test_a_message_in_pieces_lets_others_run(ends: tuple[socket.socket, socket.socket]) -> None:
     """A fast reader and a fast writer never wait for each other, and so would keep the loop."""
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count())
-    sending = asyncio.create_task(Packets(ends[0], 0).send([b"x" * (8 * PACKET_BYTES)]))
-    await Packets(ends[1], BYTES_MAX).receive()
-    counting.cancel()
-    await asyncio.wait([counting, sending])
-    assert turns >= 8
+    async with others_running() as turns:
+        sending = asyncio.create_task(Packets(ends[0], 0).send([b"x" * (8 * PACKET_BYTES)]))
+        await Packets(ends[1], BYTES_MAX).receive()
+    await asyncio.wait([sending])
+    assert turns.total() >= 8
