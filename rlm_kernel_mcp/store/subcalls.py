@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.memory import Operation
-from rlm_kernel_mcp.store.database.rows import Rows, to_sqlite, values_of
+from rlm_kernel_mcp.store.database.rows import Rows, check_of, to_sqlite, values_of
 from rlm_kernel_mcp.store.database.schema import atomic
 
 SESSION_BYTES: Final = 64 << 20
@@ -207,7 +207,7 @@ def batches_of(rows: Iterable[SubcallRow]) -> list[BatchRow]:
 
 
 def _check(row: SubcallRow, text_bytes: int) -> int:
-    return zlib.crc32(repr((*_values(row), text_bytes)).encode("utf-8", "surrogatepass"))
+    return check_of((*_values(row), text_bytes))
 
 
 def _row_of(found: tuple[Any, ...]) -> SubcallRow | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,14 @@ def test_what_was_asked_and_answered_is_read_back_as_it_was(store: Store, tmp_pa
     assert other.subcalls.texts("s_1", 99) == Texts()
     assert other.subcalls.totals("s_1") == (1, 10, 0.25)
     other.close()
+
+
+def test_a_checksum_is_what_earlier_versions_have_written(store: Store, tmp_path: Path) -> None:
+    """Else every row of theirs would be said to be damaged."""
+    one = row(1, model_said="m-1 \ud800 é", usd=0.25, tokens_in=7, tokens_out=3, text_chars=1, attempts=1)
+    store.subcalls.book("s_1", [(one, b"its texts")], lambda connection: None)
+    with closing(sqlite3.connect(tmp_path / "sessions.db")) as connection:
+        assert connection.execute("SELECT row_check FROM subcalls").fetchall() == [(2_053_504_969,)]
 
 
 def test_what_was_asked_together_is_told_of_as_one(store: Store) -> None:
