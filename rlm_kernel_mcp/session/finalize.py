@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from rlm_kernel_mcp.errors import CitationMismatch, ContextDenied, InvalidInput, SessionFinalized, VariableNotFound
@@ -114,7 +115,8 @@ async def _take(
         session.require_idle()  # a step may have begun while the variable was read
     except BaseException:
         if isinstance(answer, PagedText):
-            await shielded(asyncio.to_thread(answer.remove), "the removal of an answer that is refused")
+            with suppress(TimeoutError):  # why it is refused matters more; pages that stay go with their session
+                await shielded(asyncio.to_thread(answer.remove), "the removal of an answer that is refused")
         raise
     _commit(session, given, answer, checked)
 

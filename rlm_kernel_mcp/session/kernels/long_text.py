@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, SessionBusy
@@ -55,13 +56,16 @@ async def read_long(kernel: Kernel, name: str, chars_max: int, answer: NewAnswer
     asked: asyncio.Future[Message] | None = None
     try:
         asked = asyncio.ensure_future(_ask(kernel, name, writer))
-        await asyncio.wait({stream})
+        await asyncio.wait({stream}, timeout=STREAM_S + END_S)
+        if not stream.done():  # a thread waits for the disk
+            raise _not_kept()
         has_come = stream.exception() is None
         await asyncio.wait({asked}, timeout=READ_TIMEOUT_S if has_come else BROKEN_S)
         return _believed(name, stream, asked)
     except BaseException:
         stop.set()
-        await shielded(_removed(stream, answer), "the removal of an answer that is not taken", within_s=END_S)
+        with suppress(TimeoutError):  # what has happened matters more; pages that stay go with their session
+            await shielded(_removed(stream, answer), "the removal of an answer that is not taken", within_s=END_S)
         raise
     finally:
         if asked is not None:

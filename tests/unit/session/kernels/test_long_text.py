@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import pytest
 
 from rlm_kernel_mcp.context_wire import Claim
 from rlm_kernel_mcp.errors import CitationMismatch, InvalidInput, KernelDied, RlmError, SessionBusy, SessionFinalized
+from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.session import finalize
 from rlm_kernel_mcp.session.kernels import long_text
 from rlm_kernel_mcp.store.long_answers import PagedText
@@ -304,6 +306,27 @@ async def test_a_disk_that_does_not_keep_it_leaves_the_session_open(
     assert pages_left(fakes) == 0
     assert (await session.ok("1 + 1")).result == "2"
     assert (await session.finalize(var="answer")).final_answer_chars == CHARS
+
+
+async def test_a_disk_that_does_not_answer_is_not_waited_for(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for the pages, nor for their removal; what has happened is said all the same."""
+    released = threading.Event()
+
+    def receive(reader: int, *_: object) -> PagedText:
+        os.close(reader)
+        released.wait(WAIT_S)
+        raise StreamBroken("it has ended")
+
+    monkeypatch.setattr(long_text, "_receive", receive)
+    monkeypatch.setattr(long_text, "STREAM_S", 0.0)
+    monkeypatch.setattr(long_text, "END_S", 0.0)
+    session, _ = await opened(fakes)
+    try:
+        with pytest.raises(SessionBusy, match="the disk of the session store does not keep so long a text"):
+            await session.finalize(var="answer")
+    finally:
+        released.set()
+    assert (await session.ok("1 + 1")).status == "ok"
 
 
 async def test_an_answer_that_was_taken_and_is_gone_is_an_error(fakes: Fakes) -> None:
