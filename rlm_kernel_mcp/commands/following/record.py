@@ -76,7 +76,7 @@ class Record:
         return asked, [head for head in asked.heads if head.row.step_index not in open_steps or not _of_step(head)]
 
     def _read(self) -> Heads:
-        asked = with_questions(self._store, self._session_id, (self._from_step, None))
+        asked = with_questions(self._store, self._session_id, (self._from_step, None), full=False)
         self.damaged = max(self.damaged, asked.heads.damaged)
         return asked
 

@@ -55,10 +55,12 @@ class Heads:
         *,
         full: bool = True,
     ) -> None:
-        """`full`: whether texts will be read."""
+        """`full`: whether the heads of questions have the size of their texts, all of which are read for that."""
         self._store = store
         self._full = full
-        self._texts: dict[int, Texts] = {}
+        self._rows: dict[int, list[SubcallRow]] = {}
+        """Of each batch, by the id of its event."""
+        self._texts: dict[int, bytes] = {}
         rows = store.subcalls.rows(session_id, *steps)
         made = [self._head(session_id, batch, of) for batch, of in _together(rows)]
         everything = _in_order(heads, made) if made else heads
@@ -66,13 +68,12 @@ class Heads:
 
     def texts(self, head: EventHead) -> Texts | None:
         """An event's texts; None where they are damaged."""
-        found = self._texts.get(head.row.id or 0)
-        return self._store.texts(head) if found is None else found
+        number = head.row.id or 0
+        return {"stdout": self._text(number)} if number in self._rows else self._store.texts(head)
 
     def _head(self, session_id: str, batch: BatchRow, rows: list[SubcallRow]) -> EventHead:
-        text = "\n".join(map(self._line, rows)).encode("utf-8", "surrogatepass") if self._full else b""
         last = max(row.id for row in rows)
-        self._texts[last] = {"stdout": text}
+        self._rows[last] = rows
         row = EventRow(
             session_id,
             batch.ts,
@@ -84,7 +85,12 @@ class Heads:
             duration_ms=batch.duration_ms,
             id=last,
         )
-        return EventHead(row, len(text), None)
+        return EventHead(row, len(self._text(last)) if self._full else 0, None)
+
+    def _text(self, number: int) -> bytes:
+        if number not in self._texts:
+            self._texts[number] = "\n".join(map(self._line, self._rows[number])).encode("utf-8", "surrogatepass")
+        return self._texts[number]
 
     def _line(self, row: SubcallRow) -> str:
         told = {name: value for name in TOLD if (value := getattr(row, name)) not in (None, "", 0)}

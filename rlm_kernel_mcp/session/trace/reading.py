@@ -153,7 +153,7 @@ async def read_answer(store: Store, session_id: str, offset: int) -> str:
 
 
 def with_questions(store: Store, session_id: str, steps: tuple[int | None, int | None], *, full: bool = True) -> Heads:
-    """The events, and those of the questions that the code of these steps has asked. `full`: with their texts."""
+    """The events, and those of the questions that the code of these steps has asked. `full`: with sizes of texts."""
     return Heads(store, session_id, heads_of(store, session_id, *steps), steps, full=full)
 
 
