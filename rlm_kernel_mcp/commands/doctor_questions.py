@@ -49,7 +49,7 @@ def is_answered(settings: SubcallSettings) -> bool:
         print("An agent cannot be asked from here; only an endpoint is tried.")
         return False
     if settings.backend == "none":
-        print(f"Nobody can be asked: RLM_SUBCALL_BACKEND is {settings.backend}.")
+        print("Nobody can be asked: RLM_SUBCALL_BACKEND is none.")
         return False
     begun_s = time.monotonic()
     try:

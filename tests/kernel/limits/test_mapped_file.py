@@ -40,8 +40,9 @@ def sparse_file(size: int, end: bytes = b"end") -> int:
 
 async def failure(session: SessionDriver, code: str) -> str:
     """What a step ends with that must fail."""
-    error = (await session.run(code)).error
-    assert error is not None
+    report = await session.run(code)
+    error = report.error
+    assert error is not None, report
     return error.ename
 
 

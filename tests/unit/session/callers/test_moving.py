@@ -12,7 +12,7 @@ import pytest
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.session.callers.elsewhere import answered_elsewhere, driven_elsewhere
 from rlm_kernel_mcp.session.reports import LossReport
-from tests.fake_kernel import DIES, FOREVER, Fakes, fake_registry
+from tests.fake_kernel import DIES, FOREVER, FakeKernel, Fakes, fake_registry
 from tests.sessions import AMPLE, WAIT_S, until
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +51,21 @@ async def opened(fakes: Fakes) -> str:
 
 async def run(fakes: Fakes, session_id: str, code: str, wait_ms: int = FOR_LONG) -> Any:
     return await fakes.registry.run_repl(session_id, code, timeout_ms=None, wait_ms=wait_ms, max_output_chars=1_000)
+
+
+async def asked_for_while_values_are_kept(
+    both: tuple[Fakes, Fakes],
+) -> tuple[str, FakeKernel, asyncio.Future[Any]]:
+    """A session of the first process, its kernel, which is keeping its values, and the step of the second one."""
+    one, other = both
+    session_id = await opened(one)
+    (kernel,) = one.kernels
+    kernel.large = True
+    kernel.deaf.add("rlm_snapshot_request")
+    await run(one, session_id, "x = 41")
+    asked = asyncio.ensure_future(run(other, session_id, "x"))
+    await until(lambda: one.registry.handles.sessions[session_id].changing)
+    return session_id, kernel, asked
 
 
 async def test_it_is_used_on_either_side_in_turn_and_has_one_kernel(both: tuple[Fakes, Fakes]) -> None:
@@ -92,14 +107,8 @@ async def test_a_person_s_cell_that_runs_keeps_it_where_it_is_and_is_named(both:
 
 
 async def test_a_person_s_cell_that_begins_while_the_values_are_kept_keeps_it(both: tuple[Fakes, Fakes]) -> None:
-    one, other = both
-    session_id = await opened(one)
-    (kernel,) = one.kernels
-    kernel.large = True
-    kernel.deaf.add("rlm_snapshot_request")
-    await run(one, session_id, "x = 41")
-    asked = asyncio.ensure_future(run(other, session_id, "x"))
-    await until(lambda: one.registry.handles.sessions[session_id].changing)
+    one, _ = both
+    _, kernel, asked = await asked_for_while_values_are_kept(both)
     kernel.begin_cell("input()")
     await until(lambda: kernel.client.console_busy)
     kernel.answer_now()
@@ -111,14 +120,8 @@ async def test_a_person_s_cell_that_begins_while_the_values_are_kept_keeps_it(bo
 
 async def test_a_step_that_begins_while_the_values_are_kept_keeps_it(both: tuple[Fakes, Fakes]) -> None:
     """The kernel is not ended under it."""
-    one, other = both
-    session_id = await opened(one)
-    (kernel,) = one.kernels
-    kernel.large = True
-    kernel.deaf.add("rlm_snapshot_request")
-    await run(one, session_id, "x = 41")
-    asked = asyncio.ensure_future(run(other, session_id, "x"))
-    await until(lambda: one.registry.handles.sessions[session_id].changing)
+    one, _ = both
+    session_id, kernel, asked = await asked_for_while_values_are_kept(both)
     begun = asyncio.ensure_future(run(one, session_id, "x + 1"))
     await until(lambda: one.registry.handles.sessions[session_id].running)
     kernel.answer_now()
