@@ -263,6 +263,22 @@ async def test_what_the_settings_refuse_is_said(house: House) -> None:
     house.kept.close()
 
 
+async def test_what_a_front_hands_over_goes_to_no_child_of_the_host(house: House) -> None:
+    """It has programs of its own to start, beside clients that are nobody else's business."""
+    inherited = list[bool]()
+
+    def prepare(said: handshake.Asked, descriptors: list[int]) -> Serve:
+        inherited.extend(map(os.get_inheritable, descriptors))
+        return house.prepared(said, descriptors)
+
+    house.prepare = prepare
+    await asyncio.to_thread(house.hand_over)
+    await asyncio.wait_for(house.served.get(), WAIT_S)
+    house.kept.close()
+    assert inherited != []
+    assert not any(inherited)
+
+
 async def test_nothing_is_read_for_a_front_that_has_ceased_to_wait(house: House) -> None:
     """It serves its client itself by then: two would read the same pipe."""
     prepared, loop = asyncio.Event(), asyncio.get_running_loop()
