@@ -53,6 +53,7 @@ async def read_long(kernel: Kernel, name: str, chars_max: int, answer: NewAnswer
     # A pipe, as for snapshots: its 64 KB bound what either side holds of a text that may have 256 MB.
     reader, writer = os.pipe2(os.O_CLOEXEC)
     stream = loop.run_in_executor(_readers, _receive, reader, chars_max, answer, stop)
+    stream.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # looked at, however late it comes
     asked: asyncio.Future[Message] | None = None
     try:
         asked = asyncio.ensure_future(_ask(kernel, name, writer))
@@ -104,7 +105,6 @@ def _believed(name: str, stream: asyncio.Future[PagedText], asked: asyncio.Futur
 
 async def _removed(stream: asyncio.Future[PagedText], answer: NewAnswer) -> None:
     await end_of(stream)
-    stream.exception()  # looked at: else asyncio would complain
     await asyncio.to_thread(answer.remove)
 
 
