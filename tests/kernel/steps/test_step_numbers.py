@@ -29,6 +29,7 @@ def console(session: SessionDriver) -> Iterator[BlockingKernelClient]:
     client.load_connection_file()
     client.start_channels(hb=False)
     try:
+        client.wait_for_ready(timeout=WAIT_S)  # what is sent before it listens is lost to it
         yield client
     finally:
         client.stop_channels()
