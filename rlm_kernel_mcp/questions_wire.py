@@ -24,12 +24,16 @@ that is asked with is larger than all before. `step` is the `msg_id` of the requ
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
 
 import hashlib
-from typing import Final, Literal, NotRequired, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict, get_args
 
 SUBCALLS: Final = "rlm_subcalls_request"
 
 ASKING: Final = ("llm_query", "llm_query_batched", "llm_query_async", "budget", "forecast", "SubcallError")
 """The names with which code asks. Every kernel has them; where nobody answers they say so, and no client is told."""
+
+Kind = Literal["llm", "rlm", "function"]
+"""What is asked: a model, a session of its own, or a function of whoever drives the session."""
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 Code = Literal[
     "off",
@@ -79,6 +83,8 @@ class Opts(TypedDict):
     """JSON of a JSON Schema. The host does not look into it."""
     model: NotRequired[str]
     fresh: NotRequired[bool]
+    kind: NotRequired[Kind]
+    """`llm` where it is left out."""
 
 
 class BudgetRow(TypedDict):

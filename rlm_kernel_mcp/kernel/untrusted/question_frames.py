@@ -19,11 +19,13 @@ from rlm_kernel_mcp.questions_wire import (
     FRAME_BYTES_MAX,
     FRAME_ITEMS_MAX,
     ID_MAX,
+    KINDS,
     LENGTH_BYTES,
     MODEL_CHARS_MAX,
     REPAIR_CHARS_MAX,
     SCHEMA_CHARS_MAX,
     STEP_CHARS_MAX,
+    Kind,
 )
 
 _DIGEST: Final = re.compile(f"[0-9a-f]{{{DIGEST_CHARS}}}")
@@ -41,6 +43,7 @@ class Wishes:
     schema: str | None
     model: str | None
     fresh: bool
+    kind: Kind = "llm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,14 @@ def _wishes(opts: dict[str, Any]) -> Wishes:
     if type(batch) is not int or not 0 <= batch <= ID_MAX:
         raise ValueError
     schema, model = _optional(opts.get("schema"), SCHEMA_CHARS_MAX), _optional(opts.get("model"), MODEL_CHARS_MAX)
-    return Wishes(batch, schema, model, fresh)
+    return Wishes(batch, schema, model, fresh, _kind(opts.get("kind", "llm")))
+
+
+def _kind(said: object) -> Kind:
+    for kind in KINDS:
+        if said == kind:
+            return kind
+    raise ValueError
 
 
 def _sketches(rows: list[list[Any]]) -> tuple[tuple[str, int], ...]:

@@ -246,6 +246,7 @@ def _row(session_id: str, facts: Facts, row_id: int, entry: Entry, ts: str) -> S
         source=question.source,
         batch=question.batch,
         number=question.number,
+        kind=question.kind,
         backend=facts.name,
         answered_by=entry.said.by or facts.identity,
         model_asked=entry.model,

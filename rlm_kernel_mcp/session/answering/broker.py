@@ -39,6 +39,7 @@ FRAME_BYTES: Final = 600
 AT_ONCE: Final = 200
 """More questions than these are sized in a thread."""
 STOPPED: Final = Failed("stopped", "Nobody waits for the answer any more.")
+OTHER_KIND: Final = Failed("refused", "Nobody answers questions of this kind.")
 
 Place = tuple[str, bool, str | None]
 """Questions with the same one are asked once."""
@@ -76,7 +77,7 @@ class Broker:
         """Have a question answered. `give` is called once, unless it is cancelled before. Never raises."""
         self._record.step.begin(question)
         model = question.model or self._facts.model
-        if (why := self._refusal(model, question.source)) is not None:
+        if (why := self._refusal(model, question)) is not None:
             self._record.ended(question, "failed", why)
             give(why)
             return
@@ -219,10 +220,13 @@ class Broker:
 
     # Inside
 
-    def _refusal(self, model: str, source: Source = "mcp") -> Failed | None:
+    def _refusal(self, model: str, question: Question | None = None) -> Failed | None:
+        """`question`: None, of a forecast."""
         if self._off is not None:
             return self._off
-        why = self._facts.refusal(model, is_console=source == "console")
+        if question is not None and question.kind != "llm":
+            return OTHER_KIND
+        why = self._facts.refusal(model, is_console=question is not None and question.source == "console")
         return None if why is None else Failed("refused", why)
 
     def _keys_of(self, model: str, schema: str | None) -> Keys:

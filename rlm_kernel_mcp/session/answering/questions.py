@@ -2,7 +2,7 @@
 
 Is: frozen dataclasses, and a tuple of what comes by the thousand. Is not: a kernel's frame
 (`kernel/untrusted/question_frames.py` reads those), nor a way to an answer. Texts of a question are as the kernel gave
-them; its schema is a text that nothing in the host ever runs. Above: `session/asking/`. Below: nothing.
+them; its schema is a text that nothing in the host ever runs. Above: `session/asking/`. Below: `questions_wire.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from rlm_kernel_mcp.questions_wire import Kind
 
 Source = Literal["mcp", "console"]
 
@@ -35,6 +37,8 @@ class Question:
     """No answer of the cache is wanted."""
     repair: str | None = None
     """It is asked once more, because the answer before did not have the schema: what the kernel's validator said."""
+    kind: Kind = "llm"
+    """What is asked; a model, unless it says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

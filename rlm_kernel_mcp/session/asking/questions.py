@@ -209,6 +209,7 @@ class Questions:
                 model=wishes.model,
                 fresh=wishes.fresh,
                 repair=item.repair,
+                kind=wishes.kind,
             )
             self._answers.ask(question, partial(self._given, channel, asking, item.id, wishes.schema is not None))
             return

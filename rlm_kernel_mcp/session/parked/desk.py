@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from rlm_kernel_mcp.errors import VariableNotFound
+from rlm_kernel_mcp.questions_wire import Kind
 from rlm_kernel_mcp.session.parked.pages import (
     DELEGATE,
     DELEGATED_FROM,
@@ -59,13 +60,22 @@ class Desk:
         if self._pile.waiting:  # a page that was due is not any more: somebody may have been woken for it
             self._arm()
 
-    def put(self, prompt: str, text: str | None, schema: str | None, *, step_index: int, on_end: OnEnd) -> Parked:
+    def put(
+        self,
+        prompt: str,
+        text: str | None,
+        schema: str | None,
+        *,
+        step_index: int,
+        on_end: OnEnd,
+        kind: Kind = "llm",
+    ) -> Parked:
         """A question begins to wait. `on_end` is called once, unless it is dropped before."""
         now_s = _now_s()
         if not self._pile.waiting:
             self._unquiet_since_s = now_s
         self.heard(more=False)
-        one = self._pile.put(prompt, text, schema, step_index=step_index, now_s=now_s, on_end=on_end)
+        one = self._pile.put(prompt, text, schema, step_index=step_index, now_s=now_s, on_end=on_end, kind=kind)
         self._arm()
         return one
 

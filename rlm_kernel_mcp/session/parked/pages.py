@@ -58,7 +58,7 @@ def raw_page_of(free: Iterable[Parked], most: int) -> list[tuple[Parked, AskedIt
         room -= one.chars
         if room < 0 and page:
             break
-        page.append((one, AskedItem(one.id, one.prompt, one.text, one.schema, one.chars)))
+        page.append((one, AskedItem(one.id, one.prompt, one.text, one.schema, one.chars, kind=one.kind)))
     return page
 
 
@@ -73,7 +73,7 @@ def _whole(one: Parked, room: int) -> AskedItem | None:
     if one.chars + len(one.schema or "") > room:
         return None
     text, schema = (None if part is None else safe_text(part) for part in (one.text, one.schema))
-    item = AskedItem(one.id, safe_text(one.prompt), text, schema, one.chars)
+    item = AskedItem(one.id, safe_text(one.prompt), text, schema, one.chars, kind=one.kind)
     return item if item.chars <= room else None
 
 
@@ -92,4 +92,4 @@ def _heads(one: Parked, schema: str | None, room: int) -> AskedItem:
     prompt, prompt_chars = safe_prefix(one.prompt, prompt_room)
     text, text_chars = (None, 0) if one.text is None else safe_prefix(one.text, text_room)
     is_cut = prompt_chars + text_chars < one.chars or schema != one.schema
-    return AskedItem(one.id, prompt, text, schema, one.chars, is_cut)
+    return AskedItem(one.id, prompt, text, schema, one.chars, is_cut, one.kind)

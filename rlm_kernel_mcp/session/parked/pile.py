@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from rlm_kernel_mcp.questions_wire import Kind
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven
 
 LEASE_S: Final = 300.0
@@ -40,6 +41,7 @@ class Parked:
     until_s: float
     """The moment at which nobody waits for it any more."""
     on_end: OnEnd
+    kind: Kind = "llm"
     shown_s: float | None = None
     """When somebody was first shown it."""
 
@@ -75,12 +77,20 @@ class Pile:
         """Those that nobody has taken."""
         return self._free.values()
 
-    def put(
-        self, prompt: str, text: str | None, schema: str | None, *, step_index: int, now_s: float, on_end: OnEnd
+    def put(  # noqa: PLR0913 (what a question is made of)
+        self,
+        prompt: str,
+        text: str | None,
+        schema: str | None,
+        *,
+        step_index: int,
+        now_s: float,
+        on_end: OnEnd,
+        kind: Kind = "llm",
     ) -> Parked:
         """A question begins to wait."""
         self._last_id = max(self._last_id, step_index * IDS_OF_A_STEP) + 1
-        one = Parked(self._last_id, prompt, text, schema, now_s + self._patience_s, on_end)
+        one = Parked(self._last_id, prompt, text, schema, now_s + self._patience_s, on_end, kind)
         self._all[one.id] = self._free[one.id] = one
         return one
 

@@ -1,7 +1,8 @@
 """Questions as whoever answers them gets them, and what comes back: plain data between `session/` and `server/`.
 
 Is: frozen dataclasses whose fields are the contract's. Texts of items are safe to show, those of answers as they were
-given. Is not: who holds which question (`pile.py`). Above: `session/reports.py`, `pages.py`, `desk.py`. Below: nothing.
+given. Is not: who holds which question (`pile.py`). Above: `session/reports.py`, `pages.py`, `desk.py`.
+Below: `questions_wire.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from rlm_kernel_mcp.questions_wire import Kind
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,14 @@ class AskedItem:
     total_chars: int
     """Of prompt and text, as they were asked."""
     cut: bool = False
+    kind: Kind = "llm"
+    """What is asked: a model, unless it says otherwise."""
 
     def row(self) -> dict[str, Any]:
         """What the client gets."""
-        row: dict[str, Any] = {"id": self.id, "prompt": self.prompt}
+        row: dict[str, Any] = {"id": self.id}
+        row |= {} if self.kind == "llm" else {"kind": self.kind}
+        row["prompt"] = self.prompt
         row |= {} if self.text is None else {"text": self.text}
         row |= {} if self.schema is None else {"schema": self.schema}
         return row | {"total_chars": self.total_chars} | ({"cut": True} if self.cut else {})

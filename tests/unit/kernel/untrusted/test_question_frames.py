@@ -63,6 +63,8 @@ def test_every_kind_of_frame_is_read() -> None:
         frame({"forecast": {"id": 5, "step": "s", "opts": OPTS, "items": [[digest, 2]]}}),
         frame(ask([6, "", ""])),
         frame({"ask": {**ask([7, "p", None])["ask"], "more": True}}),
+        frame(ask([8, "p", None], kind="rlm")),
+        frame(ask([9, "p", None], kind="llm")),
     ) == [
         Ask(
             "s",
@@ -75,6 +77,8 @@ def test_every_kind_of_frame_is_read() -> None:
         ForecastAsked(5, "s", PLAIN, ((digest, 2),)),
         Ask("s", PLAIN, (item(6, "", ""),)),
         Ask("s", PLAIN, (item(7, "p", None),), more=True),
+        Ask("s", Wishes(1, None, None, fresh=False, kind="rlm"), (item(8, "p", None),)),
+        Ask("s", PLAIN, (item(9, "p", None),)),
     ]
 
 
@@ -139,6 +143,10 @@ def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
         frame(ask([1, "p", None], schema="x" * (SCHEMA_CHARS_MAX + 1))),
         frame(ask([1, "p", None], schema={"type": "string"})),
         frame(ask([1, "p", None], fresh=1)),
+        frame(ask([1, "p", None], kind="")),
+        frame(ask([1, "p", None], kind="LLM")),
+        frame(ask([1, "p", None], kind=["llm"])),
+        frame(ask([1, "p", None], kind=None)),
         frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["f" * 63, 1]]}}),
         frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["F" * 64, 1]]}}),
         frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["f" * 64, -1]]}}),

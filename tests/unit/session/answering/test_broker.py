@@ -253,6 +253,20 @@ def test_what_does_not_fit_what_is_left_is_refused_and_what_was_answered_stays()
     played(play)
 
 
+def test_what_is_no_question_to_a_model_is_sent_to_none() -> None:
+    """A kernel may say of any question what it likes."""
+
+    async def play() -> None:
+        backend, givens = ScriptedBackend(), Givens()
+        broker = Switchboard(backend).broker("s", account())
+        broker.ask(question(1, "a", kind="function"), givens.taker(1))
+        broker.ask(question(2, "a", kind="rlm"), givens.taker(2))
+        await givens.all()
+        assert ([givens[1], givens[2]], backend.calls) == (["refused", "refused"], [])
+
+    played(play)
+
+
 def test_a_reserve_is_waited_for_and_not_refused_while_others_may_use_less() -> None:
     """Else a limit that is enough for all of them would stop half, only because they were asked at once."""
 

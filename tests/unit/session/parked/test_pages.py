@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_kernel_mcp.session.parked.pages import body_of, page_of
+from rlm_kernel_mcp.session.parked.pages import body_of, page_of, raw_page_of
 from rlm_kernel_mcp.session.parked.pile import Parked
 from rlm_kernel_mcp.session.parked.reports import AskedItem
 
@@ -31,6 +32,17 @@ def test_a_page_has_whole_questions_while_they_fit() -> None:
         "id": 1, "prompt": "Broken or fine?", "text": "x" * 100, "schema": '{"type":"string"}', "total_chars": 115
     }  # fmt: skip
     assert len(json.dumps([item.row() for item in shown])) <= 1_100
+
+
+def test_what_is_no_question_to_a_model_says_so() -> None:
+    """Whole, cut, and raw for a program."""
+    asked = replace(parked(1, text="z" * 100), kind="rlm")
+    for room in (1_000, 150):
+        (shown,) = items(asked, room=room)
+        assert list(shown.row())[:2] == ["id", "kind"]
+        assert shown.row()["kind"] == "rlm"
+    ((_, raw),) = raw_page_of([asked], 1)
+    assert raw.kind == "rlm"
 
 
 def test_no_more_are_shown_than_are_wanted() -> None:

@@ -66,6 +66,13 @@ def test_questions_stand_before_the_step_that_asked_them_has_ended_and_count_as_
     assert [head.row.action for head in heads_of(store, "s_1", None, None)] == ["run_repl"] * STEPS
 
 
+def test_a_line_says_what_was_asked_where_that_is_no_model(store: Store) -> None:
+    other = replace(row(store, 50), step_index=3, kind="rlm")
+    store.subcalls.book("s_1", [(other, b"")], lambda connection: None)
+    *_, told = (event.stdout for event in whole_trace(store, "s_1") if event is not None and event.action == "subcalls")
+    assert json.loads(told or "")["kind"] == "rlm"
+
+
 def test_what_was_used_is_what_the_step_that_asked_says_or_the_event_before(store: Store) -> None:
     """A console's cell has no step; a reader of text has it in words, and is told of no step that was not counted."""
     cell = replace(row(store, 50), step_index=0, source="console")
