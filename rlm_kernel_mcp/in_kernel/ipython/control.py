@@ -11,7 +11,7 @@ import marshal
 import mmap
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, ClassVar
@@ -29,10 +29,9 @@ from rlm_kernel_mcp.context_wire import (
 from rlm_kernel_mcp.in_kernel.courtesies.imports import allowed_names
 from rlm_kernel_mcp.in_kernel.display_text.values import list_names, view
 from rlm_kernel_mcp.in_kernel.explore.evidence import begin_behind
-from rlm_kernel_mcp.in_kernel.ipython.descriptors import receive_descriptor
+from rlm_kernel_mcp.in_kernel.ipython.descriptors import receive_descriptor, room_for_descriptors
 from rlm_kernel_mcp.in_kernel.namespace import offered
 from rlm_kernel_mcp.in_kernel.namespace.adding import (
-    CannotAdd,
     NameTaken,
     add_json,
     add_text,
@@ -62,6 +61,7 @@ from rlm_kernel_mcp.wire import (
     NamesReply,
     RestoreReply,
     RestoreRequest,
+    SnapshotReply,
     SnapshotRequest,
     WallRow,
 )
@@ -96,11 +96,8 @@ class ControlRequests:
             self.control_handlers[msg_type] = partial(self._answer_offered, answer)
 
     async def _answer_offered(self, answer: offered.Answer, stream: Any, ident: Any, parent: Message) -> None:
-        try:
-            passed = partial(receive_descriptor, FOR_CONTROL)
-            content: Mapping[str, Any] = {"status": "ok", **answer(parent["content"], passed)}
-        except (OSError, ValueError, MemoryError) as error:
-            content = _failure(error)
+        passed = partial(receive_descriptor, FOR_CONTROL)
+        content = or_failure(lambda: {"status": "ok", **answer(parent["content"], passed)})
         reply = parent["header"]["msg_type"].replace("_request", "_reply")
         self.session.send(stream, reply, content, parent, ident=ident)
 
@@ -118,12 +115,10 @@ class ControlRequests:
 
     async def rlm_load_context_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Decode the context's bytes and put its names into the namespace."""
-        try:
-            content: LoadContextReply | ContextGoneReply | Failure = self._load_context(parent)
-        except (OSError, ValueError, MemoryError, KeyError, IndexError, CannotAdd) as error:
-            content = _failure(error)
+        content = or_failure(lambda: self._load_context(parent))
         self.session.send(stream, "rlm_load_context_reply", content, parent, ident=ident)
 
+    @room_for_descriptors()
     def _load_context(self, parent: Message) -> LoadContextReply | ContextGoneReply:
         request: LoadContextRequest = parent["content"]
         begin_behind(request.get("claims_before", 0))
@@ -253,27 +248,28 @@ class ControlRequests:
 
     async def rlm_snapshot_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Send what changed since the last snapshot over the pipe that the host passes."""
-        request: SnapshotRequest = parent["content"]
+        content = or_failure(lambda: self._snapshot(parent["content"]))
+        self.session.send(stream, "rlm_snapshot_reply", content, parent, ident=ident)
+
+    def _snapshot(self, request: SnapshotRequest) -> SnapshotReply:
         descriptor = receive_descriptor(FOR_SHELL)
         try:
-            content = or_failure(lambda: self.snapshots.take(descriptor, request["token"], request["after"]))
+            return self.snapshots.take(descriptor, request["token"], request["after"])
         finally:
             os.close(descriptor)
-        self.session.send(stream, "rlm_snapshot_reply", content, parent, ident=ident)
 
     async def rlm_restore_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Bind the names of a snapshot that the host passes as a file."""
-        request: RestoreRequest = parent["content"]
-        descriptor = receive_descriptor(FOR_SHELL)
-        try:
-            content: RestoreReply = {"status": "ok", "names": self.snapshots.restore(descriptor, request["items"])}
-        finally:
-            os.close(descriptor)
+        content = or_failure(lambda: self._restore(parent["content"]))
         self.session.send(stream, "rlm_restore_reply", content, parent, ident=ident)
 
-
-def _failure(error: BaseException) -> Failure:
-    return {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+    @room_for_descriptors()
+    def _restore(self, request: RestoreRequest) -> RestoreReply:
+        descriptor = receive_descriptor(FOR_SHELL)
+        try:
+            return {"status": "ok", "names": self.snapshots.restore(descriptor, request["items"])}
+        finally:
+            os.close(descriptor)
 
 
 def _decode(documents: list[DocumentRow], raw: memoryview) -> tuple[str, list[int]]:

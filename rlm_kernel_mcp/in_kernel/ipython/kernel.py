@@ -28,6 +28,7 @@ from rlm_kernel_mcp.in_kernel.display_text.values import describe
 from rlm_kernel_mcp.in_kernel.explore.evidence import told
 from rlm_kernel_mcp.in_kernel.ipython.answered import AnsweredRequests
 from rlm_kernel_mcp.in_kernel.ipython.control import ControlRequests
+from rlm_kernel_mcp.in_kernel.ipython.descriptors import set_room_aside
 from rlm_kernel_mcp.in_kernel.ipython.garbage import Garbage
 from rlm_kernel_mcp.in_kernel.ipython.interrupts import Interrupts
 from rlm_kernel_mcp.in_kernel.ipython.process_state import ProcessState
@@ -87,6 +88,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         """Our own host started this kernel: nobody renders what it shows, and only the host ends it."""
         self.owned = True
         self.shell.display_formatter.show(IMAGES)
+        set_room_aside()
 
     def pre_handler_hook(self) -> None:
         """Before each shell request: what it runs can be interrupted. A step itself says from when on.
