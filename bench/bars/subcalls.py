@@ -1,8 +1,8 @@
 """Questions of code to a model: what the way to whoever answers costs, and how busy it keeps them.
 
-Is: a session of this process over a backend of this process, beside a bare socket pair and bare timers; and a server
-over an endpoint on loopback, beside the endpoint's client alone. Is not: a model, nor how it ends
-(`subcalls_ends.py`).
+Is: sessions of this process whose questions are answered in this process, over the channel alone and with cache, trace
+and limits, beside a bare socket pair and bare timers; and a server over an endpoint on loopback, beside the endpoint's
+client alone. Is not: a model, nor how it ends (`subcalls_ends.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from bench.measure import Amounts, Bar, Figures, Row, interleave
-from bench.sides.asking import PARALLEL, InProcess, asking
+from bench.sides.asking import PARALLEL, Asking, AtOnce, InProcess, asking
 from bench.sides.ours import our_server
 from rlm_kernel_mcp.session.answering.backends.openai_api import OpenAIBackend
 from rlm_kernel_mcp.session.answering.backends.protocol import Asked
@@ -24,11 +25,15 @@ from rlm_kernel_mcp.settings import load_settings
 from tests.endpoints.endpoint import Endpoint
 
 TIMER_S, ENDPOINT_S = 0.02, 0.5
-WHY = (
-    "the echo is one write and one read on each side; a question is also read as JSON, looked up in the store, put "
-    "aside and settled, given to a task with a deadline, booked, and handed on by a thread each way in its kernel: "
-    "three turns of the host's event loop"
-)
+WAYS = {
+    "over the channel alone": "",
+    "with cache, trace and limits": (
+        "the echo is one write and one read on each side; a question is also read as JSON, looked up in the store, put "
+        "aside and settled, given to a task with a deadline, booked, and handed on by a thread in its kernel"
+    ),
+}
+"""What is between a kernel and who answers it, and what is known of a miss."""
+WHY_MANY = ""
 ONE_BY_ONE = """
 import time
 def timed(count, text):
@@ -86,47 +91,43 @@ async def _echoed(count: int) -> tuple[float, float]:
 async def subcalls_one(amounts: Amounts) -> list[Row]:
     """One question after the other, with an answerer that takes no time."""
     count = 20 if amounts.smoke else 400
-    async with asking(InProcess()) as session:
-        await session.result(ONE_BY_ONE, count=20, chars=1)
-        mine: list[tuple[float, ...]] = []
-        bare: list[tuple[float, ...]] = []
+    mine: dict[str, list[tuple[float, ...]]] = {what: [] for what in WAYS}
+    large: dict[str, list[tuple[float, ...]]] = {what: [] for what in WAYS}
+    bare: list[tuple[float, ...]] = []
+    async with asking(AtOnce()) as channel, asking(InProcess()) as whole:
+        sessions = dict(zip(WAYS, (channel, whole), strict=True))
+        for session in sessions.values():
+            await session.result(ONE_BY_ONE, count=20, chars=1)
         for _ in range(amounts.times(7)):
-            mine.append(await session.result(ONE_BY_ONE, count=count, chars=200))
+            for what, session in sessions.items():
+                mine[what].append(await session.result(ONE_BY_ONE, count=count, chars=200))
             bare.append(await _echoed(count))
-        large = [await session.result(ONE_BY_ONE, count=count // 10, chars=100_000) for _ in range(amounts.times(5))]
-    what = "llm_query with an answerer that takes no time, with cache, trace and limits"
-    rows = [
-        Row(
-            f"{what}: {name}",
-            _figures(mine, at),
-            f"a bare socket pair's echo: {name}",
-            _figures(bare, at),
-            "us",
-            bar,
-            WHY,
-        )
-        for at, (name, bar) in enumerate((("median", Bar(3.0)), ("95th percentile", Bar(4.0))))
-    ]
-    own = Bar(1_000.0, of="ours")
-    return [
-        *rows,
-        Row(f"{what}: median", _figures(mine, 0), unit="us", bar=own),
-        Row(f"{what}, about 100,000 characters: median", _figures(large, 0), unit="us", bar=own),
-    ]
+        for _ in range(amounts.times(5)):
+            for what, session in sessions.items():
+                large[what].append(await session.result(ONE_BY_ONE, count=count // 10, chars=100_000))
+    rows = []
+    for way, why in WAYS.items():
+        what, own = f"llm_query with an answerer that takes no time, {way}", Bar(1_000.0, of="ours")
+        for at, (name, bar) in enumerate((("median", Bar(3.0)), ("95th percentile", Bar(4.0)))):
+            other = f"a bare socket pair's echo: {name}", _figures(bare, at)
+            rows.append(Row(f"{what}: {name}", _figures(mine[way], at), *other, "us", bar, why))
+        rows.append(Row(f"{what}: median", _figures(mine[way], 0), unit="us", bar=own))
+        rows.append(Row(f"{what}, about 100,000 characters: median", _figures(large[way], 0), unit="us", bar=own))
+    return rows
 
 
 async def subcalls_many(amounts: Amounts) -> list[Row]:
     """A thousand at 64, 20 ms each, asked in three ways; and the same again, out of the cache."""
     count = 64 if amounts.smoke else 1_000
     backend, seeds = InProcess(TIMER_S), iter(range(1_000))
-    ways = {
+    asked = {
         "in one batch": (BATCH, Bar(0.9, "at least")),
         "with await and gather": (GATHER, Bar(0.9, "at least")),
         "from 64 threads": (THREADS, Bar(0.5, "at least")),
     }
-    async with asking(backend) as session:
+    async with asking(AtOnce(TIMER_S)) as channel, asking(backend) as whole:
 
-        async def ours(code: str) -> float:
+        async def ours(session: Asking, code: str) -> float:
             return count / (await session.result(code, count=count, seed=next(seeds)))[0]
 
         async def timers() -> float:
@@ -139,16 +140,17 @@ async def subcalls_many(amounts: Amounts) -> list[Row]:
             await asyncio.gather(*(one() for _ in range(count)))
             return count / (time.perf_counter() - begin)
 
-        sides = [*(lambda code=code: ours(code) for code, _ in ways.values()), timers]
-        *mine, bare = await interleave(sides, amounts.times(5), warm_up=1)
+        cases = [(way, session, how) for way, session in zip(WAYS, (channel, whole), strict=True) for how in asked]
+        sides = [partial(ours, session, asked[how][0]) for _, session, how in cases]
+        *mine, bare = await interleave([*sides, timers], amounts.times(5), warm_up=1)
         first = backend.calls
-        await session.result(BATCH, count=count, seed="once more")
+        await whole.result(BATCH, count=count, seed="once more")
         second = backend.calls
-        await session.result(BATCH, count=count, seed="once more")
+        await whole.result(BATCH, count=count, seed="once more")
     what = f"{count:,} questions, {PARALLEL} at a time, 20 ms each (answers a second)"
     rows = [
-        Row(f"{what}, {how}", figures, "the same timers alone", bare, "/s", bar)
-        for (how, (_, bar)), figures in zip(ways.items(), mine, strict=True)
+        Row(f"{what}, {how}, {way}", figures, "the same timers alone", bare, "/s", asked[how][1], WHY_MANY)
+        for (way, _, how), figures in zip(cases, mine, strict=True)
     ]
     again, once = Figures((float(backend.calls - second),)), Figures((float(second - first),))
     return [

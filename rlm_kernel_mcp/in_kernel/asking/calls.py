@@ -2,7 +2,7 @@
 
 Is: the wait of a thread or of a task, the check of each answer, and the one question more where it has not its schema.
 Is not: what a caller may give (`asking.py`), nor the way to the host (`channel.py`). Above: `asking.py`. Below:
-`state.py`, `channel.py`, `schemas.py`.
+`state.py`, `channel.py`, `waiters.py`, `schemas.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rlm_kernel_mcp.in_kernel.asking import state
-from rlm_kernel_mcp.in_kernel.asking.channel import Channel, Item, Waiting
+from rlm_kernel_mcp.in_kernel.asking.channel import Channel, Item
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
 from rlm_kernel_mcp.in_kernel.asking.schemas import Missed, Schema
+from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting
 from rlm_kernel_mcp.questions_wire import Opts
 
 
@@ -53,14 +54,18 @@ class Call:
             for place, at in enumerate(missed):
                 got[at] = _without_schema(still[place]) if place in still else again[place]
             if still:
-                self.channel.missed([asked[place].id for place in still]).result()
+                gate = Gate()
+                self.channel.missed([asked[place].id for place in still], gate)
+                gate.wait()
         return got
 
     def _wait(self, items: Sequence[Item]) -> tuple[list[Any], list[Waiting]]:
         asked: list[Waiting] = []
+        gate = Gate()
         try:
-            self.channel.ask(items, self.opts, asked)
-            return [one.future.result() for one in asked], asked
+            self.channel.ask(items, self.opts, asked, gate)
+            gate.wait()
+            return [one.given for one in asked], asked
         except BaseException:
             self.channel.cancel(asked)
             raise
@@ -75,7 +80,7 @@ class Call:
             got, asked = await self._awaited(replace(item, repair=missed[0]))
             values = [got]
             if still := self._check(values, self.schema):
-                await asyncio.wrap_future(self.channel.missed([asked.id]))
+                await self.channel.missed([asked.id], asyncio.get_running_loop())
                 return _without_schema(still[0])
         return values[0]
 
@@ -83,7 +88,7 @@ class Call:
         asked: list[Waiting] = []
         try:
             self.channel.ask([item], self.opts, asked, asyncio.get_running_loop())
-            return await asked[0].future, asked[0]  # type: ignore[misc]  # of that loop
+            return await asked[0], asked[0]
         except BaseException:
             if asked:
                 self.channel.cancel_soon(asked[0])

@@ -2,26 +2,28 @@
 
 Is: a socket that the host has passed, a thread that reads it and one that writes to it, both started with the first
 question. Is not: a wall: code that finds the socket can write to it what it likes, and the host knows that.
-Above: `calls.py`, `asking.py`, `state.py`, `in_kernel/channels/threads.py`. Below: `errors.py`, `questions_wire.py`.
+Above: `calls.py`, `asking.py`, `state.py`, `in_kernel/channels/threads.py`. Below: `waiters.py`,
+`outgoing.py`, `errors.py`, `questions_wire.py`.
 
-Nothing here blocks who asks but `Future.result()`: a `send` in the thread of an event loop could not be interrupted.
+Nothing here blocks who asks but the wait at a gate: a `send` in the thread of an event loop could not be interrupted.
+What a thread asks it sends itself where that waits for nothing, which takes half as long as handing it to another.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
-import queue
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from json.encoder import JSONEncoder, encode_basestring
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.outgoing import Frame, Outgoing
+from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting, give
 from rlm_kernel_mcp.questions_wire import (
     FRAME_BYTES,
     FRAME_BYTES_MAX,
@@ -36,6 +38,7 @@ OWN_THREADS: Final = ("questions in", "questions out")
 RECEIVED_BYTES: Final = 1 << 18
 HEAD_BYTES: Final = 128 << 10
 """Allowance for what a frame has beside its questions: a schema above all."""
+_json: Final = JSONEncoder(ensure_ascii=False).encode
 GONE: Final = "The host has closed the channel on which questions are asked; a new step may have another."
 
 
@@ -48,39 +51,6 @@ class Item:
     repair: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """Who waits for one answer; the future's result is a value or a SubcallError, and never an exception.
-
-    A task waits for a future of its own loop, whose thread alone may touch it.
-    """
-
-    id: int = 0
-    future: Future[Any] | asyncio.Future[Any] = field(default_factory=Future)
-
-
-@dataclass(slots=True)
-class _Outgoing:
-    """A frame, whole or to be joined with the next of its kind: those are questions with the same head."""
-
-    head: bytes
-    rows: list[bytes] = field(default_factory=list)
-    tail: bytes = b""
-
-    def takes(self, other: _Outgoing) -> bool:
-        return (
-            bool(self.rows and other.rows)
-            and other.head == self.head
-            and len(self.rows) + len(other.rows) <= FRAME_ITEMS_MAX
-            and sum(map(len, self.rows)) + sum(map(len, other.rows)) <= FRAME_BYTES
-        )
-
-    @property
-    def data(self) -> bytes:
-        body = self.head + b",".join(self.rows) + self.tail
-        return len(body).to_bytes(LENGTH_BYTES, "big") + body
-
-
 class Channel:
     """One kernel's. Any thread may use it."""
 
@@ -91,7 +61,7 @@ class Channel:
         self._step_of = step_of
         self._ids, self._batches = itertools.count(1), itertools.count(1)
         self._waiting: dict[int, Waiting] = {}
-        self._outgoing: queue.SimpleQueue[_Outgoing] = queue.SimpleQueue()
+        self._outgoing = Outgoing(self._socket)
         self._starting = threading.Lock()
         self._in_order = threading.Lock()
         """Held where ids are given out and sent: the host takes them in order alone."""
@@ -119,22 +89,21 @@ class Channel:
         self._turn = None
 
     def ask(
-        self, items: Iterable[Item], opts: Opts, asked: list[Waiting], loop: asyncio.AbstractEventLoop | None = None
+        self, items: Iterable[Item], opts: Opts, asked: list[Waiting], whose: Gate | asyncio.AbstractEventLoop
     ) -> None:
         """Send questions; who waits for them is put into `asked` in their order, also where this is interrupted.
 
-        `loop`: where a task waits for them, and not a thread.
+        `whose`: where a thread waits for them, or the loop whose task does.
         """
         self._start()
-        said = json.dumps(opts, ensure_ascii=False)
-        head = f'{{"ask":{{"step":{json.dumps(self._step_of())},"opts":{said},"items":['.encode()
+        head = f'{{"ask":{{"step":{_json(self._step_of())},"opts":{_json(opts)},"items":['.encode()
         rows: list[tuple[Waiting, bytes]] = []
         size = 0
         for item in items:
-            waiting, row = Waiting() if loop is None else Waiting(0, loop.create_future()), _row(item)
+            waiting, row = Waiting.of(whose), _row(item)
             asked.append(waiting)
             if isinstance(row, SubcallError):
-                waiting.future.set_result(row)
+                give([(waiting, row)])
                 continue
             if len(rows) == FRAME_ITEMS_MAX or (rows and size + len(row) > FRAME_BYTES):
                 self._send(head, rows, more=True)
@@ -144,12 +113,16 @@ class Channel:
         self._send(head, rows)
 
     def _send(self, head: bytes, rows: list[tuple[Waiting, bytes]], *, more: bool = False) -> None:
-        if rows:
-            with self._in_order:
-                numbered = [b"[%d,%b" % (self._await(waiting), row) for waiting, row in rows]
-                self._outgoing.put(_Outgoing(head, numbered, b'],"more":true}}' if more else b"]}}"))
-        if self.closed:
-            self._give_up()
+        if not rows:
+            return
+        with self._in_order:
+            numbered = [b"[%d,%b" % (self._await(waiting), row) for waiting, row in rows]
+            frame = Frame(head, numbered, b'],"more":true}}' if more else b"]}}")
+            if isinstance(rows[0][0].at, Gate):
+                self._outgoing.send_at_once(frame)
+            else:  # its loop is about to ask for its other tasks, and those go together
+                self._outgoing.send(frame)
+        self._end_if_closed(waiting for waiting, _ in rows)
 
     def _await(self, waiting: Waiting) -> int:
         waiting.id = next(self._ids)
@@ -158,26 +131,27 @@ class Channel:
 
     def question(self, kind: str, said: Callable[[int], Any]) -> Any:
         """Ask the host itself; `said` makes the frame's content of an id. Raises: SubcallError."""
-        found = self._begin(kind, said).result()
-        if isinstance(found, SubcallError):
-            raise found
-        return found
+        gate = Gate()
+        waiting = self._begin(kind, said, gate)
+        gate.wait()
+        if isinstance(waiting.given, SubcallError):
+            raise waiting.given
+        return waiting.given
 
-    def _begin(self, kind: str, said: Callable[[int], Any]) -> Future[Any]:
+    def _begin(self, kind: str, said: Callable[[int], Any], whose: Gate | asyncio.AbstractEventLoop) -> Waiting:
         self._start()
-        waiting = Waiting(0, future := Future[Any]())
+        waiting = Waiting.of(whose)
         with self._in_order:
-            frame = {kind: said(self._await(waiting))}
-            self._outgoing.put(_Outgoing(json.dumps(frame).encode()))
-        if self.closed:
-            self._give_up()
-        return future
+            self._outgoing.send_at_once(Frame(_json({kind: said(self._await(waiting))}).encode()))
+        self._end_if_closed([waiting])
+        return waiting
 
     def cancel(self, asked: Iterable[Waiting]) -> None:
         """Nobody waits for these any more; one frame for those that have no answer yet."""
         ids = [one.id for one in asked if self._waiting.pop(one.id, None) is not None]
         for first in range(0, len(ids), 10_000):
-            self._outgoing.put(_Outgoing(json.dumps({"cancel": ids[first : first + 10_000]}).encode()))
+            with self._in_order:
+                self._outgoing.send(Frame(_json({"cancel": ids[first : first + 10_000]}).encode()))
 
     def cancel_soon(self, one: Waiting) -> None:
         """The same in an event loop's thread: one frame for all that are cancelled in one turn of the loop."""
@@ -189,12 +163,12 @@ class Channel:
         cancelled, self._cancelled = self._cancelled, []
         self.cancel(cancelled)
 
-    def missed(self, ids: Sequence[int]) -> Future[Any]:
+    def missed(self, ids: Sequence[int], whose: Gate | asyncio.AbstractEventLoop) -> Waiting:
         """Tell the host that the answers to these did not have the schema that was asked for.
 
         Who waits for its word knows that the step's account has it, which is closed with the step.
         """
-        return self._begin("missed", lambda number: {"id": number, "of": list(ids)})
+        return self._begin("missed", lambda number: {"id": number, "of": list(ids)}, whose)
 
     # --- the two threads
 
@@ -213,23 +187,8 @@ class Channel:
             (self._read, self._write)[number]()
 
     def _write(self) -> None:
-        following: _Outgoing | None = None
-        while True:
-            frame, following = following or self._outgoing.get(), None
-            while frame.rows:
-                try:
-                    following = self._outgoing.get_nowait()
-                except queue.Empty:
-                    break
-                if not frame.takes(following):
-                    break
-                frame.rows, frame.tail = frame.rows + following.rows, following.tail
-                following = None
-            try:
-                self._socket.sendall(frame.data)
-            except OSError:
-                self._close()
-                return
+        self._outgoing.write()
+        self._close()
 
     def _read(self) -> None:
         buffer = bytearray()
@@ -242,46 +201,29 @@ class Channel:
                         break
                     frame = json.loads(buffer[LENGTH_BYTES:end])
                     del buffer[:end]
-                    _give(self._answered(*row) for row in frame["got"])
+                    give(pair for row in frame["got"] if (pair := self._answered(*row)) is not None)
         except OSError:
             pass
         finally:
             self._close()
 
-    def _answered(self, number: int, is_answer: bool, value: Any) -> tuple[Waiting | None, Any]:
-        given = value if is_answer else SubcallError(value["code"], value["message"])
-        return self._waiting.pop(number, None), given
+    def _answered(self, number: int, is_answer: bool, value: Any) -> tuple[Waiting, Any] | None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is None:
+            return None
+        return waiting, value if is_answer else SubcallError(value["code"], value["message"])
 
     def _close(self) -> None:
         self.closed = True
-        self._give_up()
+        self._end_if_closed(list(self._waiting.values()))
 
-    def _give_up(self) -> None:
-        while self._waiting:
-            with contextlib.suppress(KeyError):  # another thread was faster
-                _give([(self._waiting.popitem()[1], SubcallError("gone", GONE))])
+    def _end_if_closed(self, asked: Iterable[Waiting]) -> None:
+        """Where nothing comes any more, say so.
 
-
-def _give(answers: Iterable[tuple[Waiting | None, Any]]) -> None:
-    """To the threads that wait one by one, to the tasks of a loop all at once: each call into it is a system call."""
-    of_loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-    for waiting, given in answers:
-        if waiting is None:
-            continue
-        if isinstance(future := waiting.future, asyncio.Future):
-            of_loops.setdefault(future.get_loop(), []).append((future, given))
-        else:
-            with contextlib.suppress(InvalidStateError):  # a task that waited for it was cancelled
-                future.set_result(given)
-    for loop, pairs in of_loops.items():
-        with contextlib.suppress(RuntimeError):  # it is closed
-            loop.call_soon_threadsafe(_give_in_loop, pairs)
-
-
-def _give_in_loop(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, given in pairs:
-        if not future.done():
-            future.set_result(given)
+        A thread says it of what it has just asked alone: an interrupt there costs no other one its word.
+        """
+        if self.closed:
+            give((one, SubcallError("gone", GONE)) for one in asked if self._waiting.pop(one.id, None) is not None)
 
 
 def _row(item: Item) -> bytes | SubcallError:
@@ -289,8 +231,9 @@ def _row(item: Item) -> bytes | SubcallError:
     chars, room = len(item.prompt) + len(item.text or ""), FRAME_BYTES_MAX - HEAD_BYTES
     if chars > ITEM_CHARS_MAX:
         return _too_large(f"{chars:,} characters", ITEM_CHARS_MAX)
-    parts = [item.prompt, item.text] + ([] if item.repair is None else [item.repair])
-    row = json.dumps(parts, ensure_ascii=False)[1:].encode(errors="replace")
+    parts = [item.prompt, item.text] if item.repair is None else [item.prompt, item.text, item.repair]
+    said = ",".join("null" if part is None else encode_basestring(part) for part in parts)
+    row = f"{said}]".encode(errors="replace")
     return row if len(row) <= room else _too_large(f"{len(row):,} bytes as JSON", room)
 
 

@@ -52,6 +52,8 @@ class KernelChannel(asyncio.Protocol):
         """Answers that are to be sent: as they are, since a thousand equal ones are one text."""
         self._is_flushing = False
         """Whether they will be in this turn of the loop."""
+        self._is_taking = False
+        """Whether frames are being handed on; what is answered at once goes together at the end of that."""
         self.on_frame: Callable[[Frame], None] = lambda frame: None
         self.on_full: Callable[[bool], None] = lambda full: None
         """Told when so many answers wait to be written that no more are wanted, and when they do not any more."""
@@ -139,14 +141,19 @@ class KernelChannel(asyncio.Protocol):
 
     def _take_turn(self, begun_at_s: float) -> bool:
         """Whether no whole frame is left. Raises: FramesBroken."""
-        for _ in range(FRAMES_PER_TURN):
-            if not self._has_room or time.monotonic() > begun_at_s + TURN_S:
-                return False
-            frame = self._reader.next_frame()
-            if frame is None:
-                return True
-            self.on_frame(frame)
-        return False
+        self._is_taking = True
+        try:
+            for _ in range(FRAMES_PER_TURN):
+                if not self._has_room or time.monotonic() > begun_at_s + TURN_S:
+                    return False
+                frame = self._reader.next_frame()
+                if frame is None:
+                    return True
+                self.on_frame(frame)
+            return False
+        finally:
+            self._is_taking = False
+            self._send_soon()
 
     @property
     def _has_room(self) -> bool:
@@ -167,8 +174,17 @@ class KernelChannel(asyncio.Protocol):
     def give(self, number: int, is_answer: bool, value: Any) -> None:
         """Send an answer, together with others of this turn of the loop, once the kernel takes those before it."""
         self._got.append((number, is_answer, value))
-        if not self._is_unread:
+        if not self._is_taking:
+            self._send_soon()
+
+    def _send_soon(self) -> None:
+        """At once where no other answer is waited for: a turn of the loop is a tenth of a question's way."""
+        if not self._got or self._is_unread:
+            return
+        if self._open or self._is_behind:  # nor is anybody told anything in the midst of what the caller does
             self._flush_soon()
+        else:
+            self._flush()
 
     def _flush_soon(self) -> None:
         if not self._is_flushing:

@@ -4,7 +4,7 @@ Is: the pauses of one step's clock, the processor time used in them, and the lim
 is waited for. Above: `questions.py`. Below: `session/steps/clock.py`.
 
 A wait goes from the first open question to the last one's answer, however many there are between. Code that works on
-in a thread meanwhile is charged: what the kernel uses in a pause is looked at every `LOOK_S`, so that the step's limit
+in a thread meanwhile is charged: what the kernel uses in a pause is looked at every `LOOK_NS`, so that the step's limit
 ends a loop beside a question that nobody answers.
 """
 
@@ -17,7 +17,7 @@ from typing import Final
 
 from rlm_kernel_mcp.session.steps.clock import StepClock
 
-LOOK_S: Final = 0.05
+LOOK_NS: Final = 50_000_000
 NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
 
@@ -34,6 +34,8 @@ class Waiting:
         self._clock: StepClock | None = None
         self._begun_ns = self._waited_ns = self._cpu_from_ms = 0
         self._look: asyncio.TimerHandle | None = None
+        self._look_ns = 0
+        """When it is due."""
         self.is_over = False
         """Whether the limit is reached: nothing is waited for any more."""
 
@@ -55,8 +57,6 @@ class Waiting:
         clock, self._clock = self._clock, None
         if clock is None:
             return
-        if self._look is not None:
-            self._look.cancel()
         now_ns = time.monotonic_ns()
         clock.resume(now_ns, self._used_ns())
         self._waited_ns += now_ns - self._begun_ns
@@ -67,12 +67,21 @@ class Waiting:
         return max(0, self._cpu_from_ms - before_ms) * NS_PER_MS
 
     def _look_later(self) -> None:
-        left_s = (self._left_ns - self._waited_ns - (time.monotonic_ns() - self._begun_ns)) / NS_PER_S
-        self._look = asyncio.get_running_loop().call_later(max(0.0, min(LOOK_S, left_s)), self._charge)
+        """A look that is due already serves the next wait too: a loop that asks begins thousands of them a second."""
+        now_ns = time.monotonic_ns()
+        pause_ns = max(0, min(LOOK_NS, self._left_ns - self._waited_ns - (now_ns - self._begun_ns)))
+        if self._look is not None:
+            if self._look_ns <= now_ns + pause_ns:
+                return
+            self._look.cancel()
+        self._look_ns = now_ns + pause_ns
+        self._look = asyncio.get_running_loop().call_later(pause_ns / NS_PER_S, self._charge)
 
     def _charge(self) -> None:
         """Charge what was used since the last look, and see whether it has waited long enough."""
-        assert self._clock is not None  # `end` cancels this
+        self._look = None
+        if self._clock is None:  # it waits for nothing just now
+            return
         now_ns = time.monotonic_ns()
         self._clock.resume(now_ns, self._used_ns())
         self._clock.pause(now_ns)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
-from typing import Final
+from typing import Any, Final, cast
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.asking.channel import OWN_THREADS, Channel, Item
+from rlm_kernel_mcp.in_kernel.asking.channel import GONE, OWN_THREADS, Channel, Item
+from rlm_kernel_mcp.in_kernel.asking.outgoing import AT_ONCE_BYTES, Frame, Outgoing
+from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting, give
+from rlm_kernel_mcp.questions_wire import LENGTH_BYTES
 
 WAIT_S: Final = 60.0
 
@@ -32,10 +36,115 @@ def test_an_interrupt_at_the_start_of_a_thread_makes_no_second_reader(monkeypatc
     with ours:
         channel = Channel(theirs.detach(), lambda: "step")
         with pytest.raises(KeyboardInterrupt):
-            channel.ask([Item("a")], {"batch": 1}, [])
-        channel.ask([Item("b")], {"batch": 2}, [])
+            channel.ask([Item("a")], {"batch": 1}, [], Gate())
+        channel.ask([Item("b")], {"batch": 2}, [], Gate())
         for thread in begun:
             thread.join(WAIT_S)
         channel._socket.close()
     assert [thread.name for thread in begun] == [OWN_THREADS[0], *OWN_THREADS]
     assert sorted(ran) == ["in", "out"]
+
+
+def frames_of(wire: socket.socket, count: int) -> list[dict[str, Any]]:
+    """The next frames that come out of a socket."""
+    wire.settimeout(WAIT_S)
+    with wire.makefile("rb") as read:
+        sizes = (int.from_bytes(read.read(LENGTH_BYTES), "big") for _ in range(count))
+        return [json.loads(read.read(size)) for size in sizes]
+
+
+def end(channel: Channel) -> None:
+    """Let both of its threads go."""
+    channel._socket.shutdown(socket.SHUT_RDWR)
+    channel._outgoing.send(Frame(b"it comes to nothing"))
+    for thread in channel._threads:
+        thread.join(WAIT_S)
+    channel._socket.close()
+
+
+def test_what_a_thread_asks_it_sends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread would have to be woken for it."""
+    monkeypatch.setattr(Channel, "_write", lambda channel: None)
+    ours, theirs = socket.socketpair()
+    with ours:
+        channel = Channel(theirs.detach(), lambda: "step")
+        channel.ask([Item("a", "of this", "again")], {"batch": 1}, [], Gate())
+        (frame,) = frames_of(ours, 1)
+        end(channel)
+    assert frame == {"ask": {"step": "step", "opts": {"batch": 1}, "items": [[1, "a", "of this", "again"]]}}
+
+
+def test_frames_that_find_no_room_keep_their_order_and_nobody_waits_to_send_them() -> None:
+    """The ids of a kernel go up alone, and a frame that began is not torn apart by one that a thread sends itself."""
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    with ours:
+        channel = Channel(theirs.detach(), lambda: "step")
+        asked: list[Waiting] = []
+        sizes = (10, AT_ONCE_BYTES, AT_ONCE_BYTES // 2, 3 * AT_ONCE_BYTES, 10, 10)
+        for batch, size in enumerate(sizes):  # of one batch neighbours would go in one frame
+            channel.ask([Item("p", "x" * size)], {"batch": batch}, asked, Gate())
+        channel.cancel(asked[:2])
+        channel.ask([Item("last")], {"batch": len(sizes)}, asked, Gate())
+        frames = frames_of(ours, 8)
+        end(channel)
+    items = [one["ask"]["items"][0] for one in frames if "ask" in one]
+    assert [number for number, _, _ in items] == [1, 2, 3, 4, 5, 6, 7]
+    assert [len(text or "") for _, _, text in items] == [*sizes, 0]
+    assert [place for place, one in enumerate(frames) if one == {"cancel": [1, 2]}] == [6]
+
+
+def test_of_a_frame_that_went_in_part_the_rest_goes_before_all_others() -> None:
+    """No system is known to do this to a small one."""
+    written: list[bytes] = []
+
+    class Wire:
+        def send(self, data: bytes, flags: int) -> int:
+            assert flags == socket.MSG_DONTWAIT
+            written.append(data[:3])
+            return 3
+
+        def sendall(self, data: bytes) -> None:
+            written.append(data)
+            if len(written) == 3:
+                raise OSError
+
+    outgoing = Outgoing(cast(socket.socket, Wire()))
+    outgoing.send_at_once(Frame(b"first"))
+    outgoing.send_at_once(Frame(b"second"))
+    outgoing.write()
+    assert b"".join(written) == Frame(b"first").data + Frame(b"second").data
+
+
+def test_a_thread_at_a_gate_is_woken_once_by_the_last_of_its_answers() -> None:
+    gate, passed = Gate(), threading.Event()
+    waiting = [Waiting.of(gate) for _ in range(3)]
+
+    def wait() -> None:
+        gate.wait()
+        passed.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    give((one, place) for place, one in enumerate(waiting[:2]))
+    assert not passed.is_set()
+    give([(waiting[2], 2)])
+    assert passed.wait(WAIT_S)
+    thread.join(WAIT_S)
+    assert ([one.given for one in waiting], gate._told.qsize()) == ([0, 1, 2], 0)
+
+
+def test_who_asks_on_a_channel_that_is_closed_is_told_so_and_so_is_everybody_who_waits() -> None:
+    ours, theirs = socket.socketpair()
+    channel = Channel(theirs.detach(), lambda: "step")
+    before: list[Waiting] = []
+    gate = Gate()
+    channel.ask([Item("a"), Item("b")], {"batch": 1}, before, gate)
+    ours.close()
+    gate.wait()
+    after: list[Waiting] = []
+    channel.ask([Item("c")], {"batch": 2}, after, later := Gate())
+    later.wait()
+    assert {str(one.given) for one in before + after} == {f"gone: {GONE}"}
+    assert not channel._waiting
+    end(channel)
