@@ -239,3 +239,42 @@ async def test_a_kernel_that_closes_its_end_is_heard_of() -> None:
         async with asyncio.timeout(WAIT_S):
             await kernel.closed.wait()
         kernel.channel.give(1, True, "nobody reads this")
+
+
+async def test_an_answer_goes_at_once_where_nothing_else_is_open_and_else_with_the_others_of_its_turn() -> None:
+    """A turn of the loop more is a tenth of a question's way; and thousands of small frames are more yet."""
+    async with opened() as kernel:
+        for number in (1, 2):
+            kernel.channel.opened(number, 1)
+        for number in (1, 2):
+            with pytest.raises(BlockingIOError):
+                kernel.end.recv(1)
+            kernel.channel.closed(number)
+            kernel.channel.give(number, True, f"answer {number}")
+        assert kernel.end.recv(1 << 10) == framed({"got": [[1, True, "answer 1"], [2, True, "answer 2"]]})
+
+
+async def test_what_is_answered_while_frames_are_taken_goes_in_one_frame_behind_them() -> None:
+    """None of it is ever open: the answers were kept, or all of it is refused."""
+    async with opened() as kernel:
+
+        def answer(frame: Frame) -> None:
+            assert isinstance(frame, Ask)
+            for item in frame.items:
+                kernel.channel.give(item.id, True, "kept")
+
+        kernel.channel.on_frame = answer
+        await kernel.send(kernel.questions(3))
+        count = 3 * FRAME_ITEMS_MAX
+        async with asyncio.timeout(WAIT_S):
+            data = await asyncio.get_running_loop().sock_recv(kernel.end, 1 << 20)
+        assert data == framed({"got": [[number, True, "kept"] for number in range(1, count + 1)]})
+
+
+async def test_whoever_gives_an_answer_is_told_nothing_in_the_midst_of_it() -> None:
+    """A sender that is told to go on while it goes through its queue would take the same question twice."""
+    async with opened() as kernel:
+        kernel.channel._is_behind = True  # the kernel has just taken all that it had not
+        kernel.channel.give(1, True, "answer")
+        assert kernel.full == []
+        await kernel.until(lambda: kernel.full == [False])
