@@ -17,6 +17,7 @@ from bench.bars import (
     attacks,
     contexts,
     costly,
+    dense,
     ends,
     exploring,
     exploring_answers,
@@ -95,6 +96,7 @@ PARTS: dict[str, Part] = {
     "subcalls-hostile": subcalls_ends.subcalls_hostile,
     "subcalls-agent": subcalls_agent.subcalls_agent,
     "subcalls-parked": subcalls_parked.subcalls_parked,
+    "dense": dense.dense,
 }
 FLOORS: dict[str, Part] = {
     "floor-machine": machine.machine,
@@ -117,6 +119,7 @@ GROUPS = {
         "subcalls-hostile",
         "subcalls-agent",
         "subcalls-parked",
+        "dense",
     ],
     "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],
 }
