@@ -43,6 +43,7 @@ SESSIONS: Final = 2
 NAMES: Final = 300
 """Of each session's questions: some of a batch were answered in one before."""
 BATCH_MAX: Final = 60
+TOLD_ROUNDS: Final = 20
 CHECKED: Final = """
 bad = [(name, got) for name, got in zip(names, found) if not isinstance(got, Exception) and got != f"echo of {name}"]
 assert not bad, bad
@@ -129,9 +130,12 @@ def board_is_quiet(registry: Registry) -> bool:
 class Soak:
     """One run: a registry at a time, whose sessions go on in the next one."""
 
-    def __init__(self, chance: random.Random, endpoint: Endpoint, state_dir: Path) -> None:
-        self.random, self.endpoint, self.state_dir = chance, endpoint, state_dir
+    def __init__(self, chance: random.Random, endpoint: Endpoint, state_dir: Path, say: Callable[[str], None]) -> None:
+        self.random, self.endpoint, self.state_dir, self.say = chance, endpoint, state_dir, say
+        self.done, self.began_s = 0, time.monotonic()
         self.told: Counter[str] = Counter()
+        self.prompts: dict[int, str] = {}
+        """By row what it asked, which never changes: to read all of them anew each time is most of a long run."""
         self.session_ids: list[str] = []
         self.held: set[str] = set()
         endpoint.held = lambda seen: seen.user in self.held
@@ -165,10 +169,18 @@ class Soak:
                 for _ in range(min(count - done, self.random.randint(3, 12))):
                     await self.round(registry)
                     done += 1
+                    self.tell_of_a_round(registry)
                 if done < count and self.random.random() < 0.5:
                     await self.left_in_the_middle(registry)
             self.told["ends of a server"] += 1
             self.held.clear()
+
+    def tell_of_a_round(self, registry: Registry) -> None:
+        """Now and then, on stderr: a run that is slow looks like one that hangs."""
+        self.done += 1
+        if not self.done % TOLD_ROUNDS:
+            took_s = time.monotonic() - self.began_s
+            self.say(f"{self.done} rounds after {took_s:.0f} s, {len(self.rows(registry)):,} rows")
 
     async def round(self, registry: Registry) -> None:
         """Each session asks, and something happens; then it asks again, and the endpoint is well."""
@@ -232,8 +244,14 @@ class Soak:
         found = set()
         for row in self.rows(registry):
             if row.fate in ("answered", "late") and not row.error_code:
-                found.add(registry.store.subcalls.texts(row.session_id, row.id).prompt or "")
+                found.add(self.prompt(registry, row))
         return found
+
+    def prompt(self, registry: Registry, row: SubcallRow) -> str:
+        """What a row asked; empty where that is another row's, or was not sent."""
+        if row.id not in self.prompts:
+            self.prompts[row.id] = registry.store.subcalls.texts(row.session_id, row.id).prompt or ""
+        return self.prompts[row.id]
 
     def check_report(self, report: StepReport) -> None:
         """Each question has one end."""
@@ -253,19 +271,17 @@ class Soak:
         assert again == set(), f"asked again although answered: {again}"
         rows = self.rows(registry)
         paid = Counter(
-            registry.store.subcalls.texts(row.session_id, row.id).prompt
-            for row in rows
-            if row.fate in ("answered", "late") and not row.error_code
+            self.prompt(registry, row) for row in rows if row.fate in ("answered", "late") and not row.error_code
         )
         assert max(paid.values(), default=0) <= 1, [name for name, count in paid.items() if count > 1]
         attempts: Counter[str] = Counter()
         for row in rows:
-            attempts[registry.store.subcalls.texts(row.session_id, row.id).prompt or ""] += row.attempts
+            attempts[self.prompt(registry, row)] += row.attempts
         more = Counter(seen.user for seen in self.endpoint.seen) - attempts
         told = [
             (prompt, row.number, row.step_index, row.fate, row.error_code, row.attempts)
             for row in rows
-            if (prompt := registry.store.subcalls.texts(row.session_id, row.id).prompt) in more
+            if (prompt := self.prompt(registry, row)) in more
         ]
         assert not more, (more, told, [seen.user in more for seen in self.endpoint.seen[before:]], dict(self.told))
         assert registry.handles._shared.room._taken == 0
@@ -365,7 +381,7 @@ async def play(count: int, seed: int, state_dir: Path, say: Callable[[str], None
     """All rounds; raises at the first promise that does not hold."""
     retrying.FIRST_PAUSE_S = retrying.LONGEST_PAUSE_S = 0.001  # type: ignore[misc]
     async with Endpoint() as endpoint:
-        soak = Soak(random.Random(seed), endpoint, state_dir)
+        soak = Soak(random.Random(seed), endpoint, state_dir, say)
         days = [datetime.now(UTC).date().isoformat()]
         await soak.rounds(min(count, 2))  # what is made once is there
         await at_rest()
@@ -406,7 +422,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn at random (default: 1)")
     found = parser.parse_args(argv)
     began = time.monotonic()
-    table = run(found.count, found.seed, lambda line: print(line, flush=True))
+    table = run(found.count, found.seed, lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps({"soak": "questions", "seed": found.seed, "s": round(time.monotonic() - began), **table}))
     return int(not table["questions"])
 
