@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -198,7 +198,7 @@ class StoreBooks:
 
     def _write(self, session_id: str, entries: list[tuple[int, Entry, str]], answers: dict[str, Kept]) -> None:
         rows = [(_row(session_id, self._facts, *one), _packed(one[1])) for one in entries]
-        values = [(key, json.dumps(asdict(answer)).encode()) for key, answer in answers.items()]
+        values = [(key, _value(answer)) for key, answer in answers.items()]
         self._store.subcalls.book(session_id, rows, self._store.answers.keeping(values, self._now_iso()))
         for key, answer in answers.items():
             if self._unwritten.get(key) is answer:
@@ -210,6 +210,11 @@ class StoreBooks:
     def _answers_of(self, keys: Sequence[str], values: Mapping[str, bytes]) -> dict[str, Kept]:
         found = {key: kept for key, value in values.items() if (kept := _kept(value)) is not None}
         return found | {key: kept for key in keys if (kept := self._unwritten.get(key)) is not None}
+
+
+def _value(kept: Kept) -> bytes:
+    """An answer as its bytes."""
+    return json.dumps({"text": kept.text, "model_said": kept.model_said}).encode()
 
 
 def _kept(value: bytes) -> Kept | None:

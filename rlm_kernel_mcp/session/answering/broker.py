@@ -236,7 +236,7 @@ class Broker:
 
     def _job(self, question: Question, key: str, model: str) -> Job:
         texts = (question.prompt, question.text or "", question.schema or "", question.repair or "")
-        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        size = sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
         asked = Asked(question.prompt, question.text, model, question.schema, question.repair)
         return Job(self, self._session_id, key, question, asked, self._ledger.cost(size + FRAME_BYTES))
 

@@ -27,8 +27,12 @@ log = logging.getLogger(__name__)
 DEADLINE_S: Final = 120.0
 """How long a backend may work on one question, all its attempts together."""
 DAY_PORTION: Final = 16
-"""Of the day's questions so many are taken at a time, or as many as wait."""
+"""Of the day's questions so many are taken at a time, as many as wait, or twice as many as the last time where those
+were used up within `DAY_PACE_S`."""
 DAY_PORTION_MAX: Final = 256
+DAY_PACE_S: Final = 1.0
+DAY_LOW: Final = 8
+"""Where fewer are left of a portion the next one is taken already: a question that waits for it waits for the disk."""
 DAY_IS_OVER: Final = Failed(
     "budget", "The day's questions are used up (RLM_SUBCALL_DAY_MAX); they begin anew at 0:00 UTC."
 )
@@ -78,6 +82,8 @@ class Sender:
         self._closed_until_s = 0.0
         self._granted = 0
         self._granting: asyncio.Task[None] | None = None
+        self._portion, self._taken_s = 0, -math.inf
+        """Of the day's questions how many were taken last, and when."""
         self._wake: asyncio.TimerHandle | None = None
         self._refused = 0
         """In this turn of the loop."""
@@ -172,18 +178,22 @@ class Sender:
         verdict = job.asker.may_send(job)
         if verdict is Verdict.GO and self._day is not None:
             self._granted -= 1
+            if self._granted < DAY_LOW:
+                self._ask_for_more(self._day)
         return verdict
 
     def _ask_for_more(self, day: Day) -> None:
         if self._granting is None:
-            wanted = min(max(DAY_PORTION, self._turns.waiting), DAY_PORTION_MAX)
+            now_s = asyncio.get_running_loop().time()
+            paced = self._portion * 2 if now_s < self._taken_s + DAY_PACE_S else 0
+            wanted = min(max(DAY_PORTION, self._turns.waiting, paced), DAY_PORTION_MAX)
+            self._portion, self._taken_s = wanted, now_s
             self._granting = asyncio.create_task(self._grant(day, wanted), name="questions of the day")
 
     async def _grant(self, day: Day, wanted: int) -> None:
         try:
-            granted = await day.grant(wanted)
-            self._granted += granted
-            while not granted and (jobs := self._turns.take_some(lambda job: not job.attempts, REFUSED_AT_ONCE)):
+            self._granted += await day.grant(wanted)
+            while not self._granted and (jobs := self._turns.take_some(lambda job: not job.attempts, REFUSED_AT_ONCE)):
                 for job in jobs:
                     job.asker.not_sent(job, DAY_IS_OVER)
                 await asyncio.sleep(0)

@@ -107,6 +107,8 @@ class Turns(Generic[J]):
 
     def wake_at(self, now_s: float) -> float | None:
         """When `take` may have something that it has not now, if nothing else happens; None: never."""
+        if not self._queues and not self._later:
+            return None
         moments = [at_s for at_s, _, _, _ in self._later[:1]]
         if self._queues and self.active < self.parallel:
             moments += [self._held_until, self._minute_allows_at(now_s)]

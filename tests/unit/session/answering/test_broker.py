@@ -331,7 +331,7 @@ def test_the_day_has_an_end_for_all_sessions_together() -> None:
         board, givens = Switchboard(ScriptedBackend(), books=ScriptedBooks(), day=day), Givens()
         asked(board.broker("s1", account()), givens, *(f"one {number}" for number in range(15)))
         await givens.all()
-        assert (day.left, day.asked_for) == (4, [16])
+        assert (day.left, day.asked_for) == (0, [16, 32])  # the next ones are taken before the last one is used
         asked(board.broker("s2", account()), givens, *(f"two {number}" for number in range(8)), first=101)
         await givens.all()
         ends = [givens[number] for number in range(101, 109)]
@@ -596,6 +596,24 @@ def test_an_answer_without_its_schema_is_told_of_in_the_tally_and_the_books() ->
         broker.missed([1, 7])
         tally = broker.tally(1)
         assert (tally.asked, tally.answered, tally.failed, books.missed) == (2, 0, {"schema": 2}, [[1, 2]])
+
+    played(play)
+
+
+def test_no_question_but_the_first_waits_until_some_of_the_day_are_taken() -> None:
+    """The next ones are taken meanwhile, and the more of them the faster they are used."""
+
+    async def play() -> None:
+        day = ScriptedDay(1_000)
+        board = Switchboard(ScriptedBackend(delay_s=lambda asked: 0.015), books=ScriptedBooks(), day=day)
+        broker, begun_s = board.broker("s", account()), asyncio.get_running_loop().time()
+        for number in range(1, 101):
+            givens = Givens()
+            asked(broker, givens, f"{number}", first=number)
+            await givens.all()
+        took_s = asyncio.get_running_loop().time() - begun_s
+        assert took_s == pytest.approx(0.1 + 100 * 0.015)  # the store takes 0.1 s
+        assert day.asked_for == [16, 32, 64]
 
     played(play)
 
