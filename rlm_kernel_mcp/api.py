@@ -130,9 +130,9 @@ class Session:
             timeout_ms: milliseconds of execution after which it is interrupted; None: the session's `step_timeout_ms`.
             on_output: is told each piece of its output as it comes, in this thread; in all, the report's `stdout` and
                 `stderr`. What it raises interrupts the step, and is raised here.
-            answer: gives the answer to each question that the code asks (`llm_query`), where `RLM_SUBCALL_BACKEND` is
-                `agent`; called in other threads, for several at once. Else somebody else has to answer them.
-                What it raises interrupts the step, and is raised here.
+            answer: gives the answer to each question that the code asks (`llm_query`), unless `RLM_SUBCALL_BACKEND`
+                names somebody else, or nobody; called in other threads, for several at once. Without it they are
+                refused at once. What it raises interrupts the step, and is raised here.
 
         Returns:
             What became of it. An exception that the code raised is part of this (`status`, `error`).

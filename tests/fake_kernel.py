@@ -158,6 +158,8 @@ class FakeKernel:
         """Types of messages, and names of signals, in the order in which they came."""
         self._unanswered: list[tuple[Channel, list[bytes]]] = []
         self._passed: list[int] = []
+        self._held: list[int] = []
+        """Its end of the channel for questions, over which it asks nothing."""
         self._running: tuple[dict[str, Any], dict[str, Any] | None] | None = None
         """Header of the step's request, and what asks for its snapshot."""
 
@@ -171,8 +173,8 @@ class FakeKernel:
         self.process.kill()
 
     def close(self) -> None:
-        while self._passed:
-            os.close(self._passed.pop())
+        while self._passed or self._held:
+            os.close((self._passed or self._held).pop())
 
     def take(self, channel: Channel, frames: list[bytes]) -> None:
         """One request."""
@@ -249,6 +251,9 @@ class FakeKernel:
                 answer = ({"names": OFFERED, "unbound": ["context", "documents"]},)
             case "rlm_load_context_request":
                 answer = self._load(self._read() if content["source"] == "descriptor" else buffers[1])
+            case "rlm_subcalls_request":
+                self._held.append(self._passed.pop(0))
+                answer = ({},)
             case "rlm_names_request":
                 rows = [[name, type(value).__name__, None] for name, value in self.names.items()]
                 answer = {}, json.dumps(rows).encode()

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack, overload
 
 from rlm_kernel_mcp.doors.answering import Answer, answered
-from rlm_kernel_mcp.doors.door import Door, Stream, whole_answer
+from rlm_kernel_mcp.doors.door import ANSWERS, Door, Stream, whole_answer
 from rlm_kernel_mcp.doors.options import ContextOptions, Output, SessionOptions, StrPath, Tell
 from rlm_kernel_mcp.doors.through_host import Host, door_of
 from rlm_kernel_mcp.errors import HostEnded, InvalidInput
@@ -134,6 +134,7 @@ class AsyncSession:
         A cancelled call interrupts its step.
         """
         arguments = {"session_id": self._session_id, "code": code, "timeout_ms": timeout_ms}
+        arguments[ANSWERS] = answer is not None
         pieces: asyncio.Queue[Output | None] = asyncio.Queue()
 
         def tell(stream: Stream, text: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.contexts.given import Added
@@ -20,6 +20,8 @@ Tell = Callable[[Stream, str], None]
 """Is told of each piece of output as it comes. It neither waits nor raises."""
 Arguments = Mapping[str, Any]
 """Of a tool of the contract, by name."""
+ANSWERS: Final = "answers"
+"""One more of `run`: whether the program answers what the step's code asks; else nobody does."""
 
 
 class Door(Protocol):

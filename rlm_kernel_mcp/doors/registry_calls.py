@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from rlm_kernel_mcp.doors.door import Arguments, Tell
+from rlm_kernel_mcp.doors.door import ANSWERS, Arguments, Tell
 from rlm_kernel_mcp.server import requests, validation
 from rlm_kernel_mcp.server.requests import handed_in
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
@@ -65,7 +65,9 @@ class RegistryCalls:
         return await (await self.registry(asked.session_id)).add_context(asked.session_id, given, options, self.caller)
 
     async def run(self, arguments: Arguments, tell: Tell | None) -> StepReport:
-        asked = validation.parse("rlm_run_repl", requests.RunRepl, arguments)
+        answers = bool(arguments.get(ANSWERS))
+        own = {name: value for name, value in arguments.items() if name != ANSWERS}
+        asked = validation.parse("rlm_run_repl", requests.RunRepl, own)
         return await (await self.registry(asked.session_id)).run_repl(
             asked.session_id,
             asked.code,
@@ -74,6 +76,7 @@ class RegistryCalls:
             max_output_chars=None,
             tell=tell,
             caller=self.caller,
+            answers=answers,
         )
 
     async def answer_questions(self, arguments: Arguments) -> StepReport:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Final
+from typing import Final, Unpack
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
@@ -21,6 +21,7 @@ from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.boards.choice import switchboard_of
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.calls.wishes import StepWishes
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.contexts.names import LINES, check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource
@@ -34,7 +35,6 @@ from rlm_kernel_mcp.session.opening import prepare
 from rlm_kernel_mcp.session.parked.reports import Handed
 from rlm_kernel_mcp.session.reopening import ServerResources
 from rlm_kernel_mcp.session.steps.delivery import nothing_interrupted
-from rlm_kernel_mcp.session.steps.raw_texts import Tell
 from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.trace.console_cells import note_missed_cells
 from rlm_kernel_mcp.session.trace.reports import TracePage
@@ -156,26 +156,22 @@ class Registry:
             report = await session.contexts.add(source, options.wait_ms, caller or self.own)
         return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
 
-    async def run_repl(  # noqa: PLR0913 (what a step is asked by, and by whom)
+    async def run_repl(
         self,
         session_id: str,
         code: str,
         *,
         timeout_ms: int | None,
-        wait_ms: int,
-        max_output_chars: int | None,
-        tell: Tell | None = None,
         caller: Caller | None = None,
+        **wishes: Unpack[StepWishes],
     ) -> reports.StepReport:
-        """Run a step. Without `max_output_chars` its texts are raw; `tell`: is told these as they come.
+        """Run a step.
 
         Raises: SessionNotFound, SessionFinalized, SessionBusy, KernelDied.
         """
         async with self.handles.in_use(session_id, caller or self.own) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
-            return await session.run(
-                code, timeout_ms=timeout, wait_ms=wait_ms, max_output_chars=max_output_chars, tell=tell
-            )
+            return await session.run(code, timeout_ms=timeout, **wishes)
 
     async def await_step(
         self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int, caller: Caller | None = None

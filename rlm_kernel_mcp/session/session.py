@@ -136,11 +136,16 @@ class Session:
     # --- steps ----------------------------------------------------------------------------------
 
     async def run(
-        self, code: str, *, timeout_ms: int, wait_ms: int, max_output_chars: int | None, tell: Tell | None = None
+        self,
+        code: str,
+        *,
+        timeout_ms: int,
+        wait_ms: int,
+        max_output_chars: int | None,
+        tell: Tell | None = None,
+        answers: bool = True,
     ) -> StepReport:
-        """Start a step and wait for it at most `wait_ms`.
-
-        Without `max_output_chars` its texts are raw. `tell`: is told these as they come.
+        """Start a step and wait for it at most `wait_ms`; what is wished as in `StepWishes`.
 
         Raises:
             SessionFinalized, SessionBusy, KernelDied.
@@ -156,6 +161,8 @@ class Session:
             return self.journal.telling.stopped(stopped_report(self.account, len(code), loss))
         step = RunningStep(self.account.begin_step(), code, timeout_ms, desk=self.told.desk)
         step.limit(self.account.left.runtime_left_ms)
+        if step.desk is not None:
+            step.desk.is_attended = answers
         self.states.on(Event.STEP_BEGAN)
         self._running = step
         self._task = asyncio.create_task(self._drive(step), name=f"step {step.index} of {self.session_id}")

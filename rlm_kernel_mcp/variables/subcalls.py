@@ -111,7 +111,7 @@ def load_subcall_settings(
     per_minute = whole(values, "RLM_SUBCALL_RPM", 0, 1, 1_000_000, "questions") or None
     price_usd, max_usd = _price(values), _dollars(values)
     is_cached = values.get("RLM_SUBCALL_CACHE", "on") == "on"
-    backend = values.get("RLM_SUBCALL_BACKEND", "none")
+    backend = values.get("RLM_SUBCALL_BACKEND", "agent")
     if backend == "none":
         return NO_SUBCALLS
     if backend == "agent":

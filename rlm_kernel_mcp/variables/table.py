@@ -56,7 +56,7 @@ TABLE: Final = (
     Setting("RLM_HOST_DIR", "directory of the hosts' sockets, short and of this user alone", "below /tmp"),
     Setting("RLM_SPOOL_GB", "disk in RLM_STATE_DIR for contexts that memory cannot hold, in GB", "16"),
     Setting(
-        "RLM_SUBCALL_BACKEND", "who answers the questions of a session's code", "none", ("none", "agent", "openai")
+        "RLM_SUBCALL_BACKEND", "who answers the questions of a session's code", "agent", ("agent", "none", "openai")
     ),
     Setting("RLM_SUBCALL_MODEL", "model that is asked; openai needs it", "none"),
     Setting("RLM_SUBCALL_MODELS", "further models that code may name (comma-separated)", "none"),

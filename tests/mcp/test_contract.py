@@ -19,6 +19,7 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.context_wire import EXPLORING
+from rlm_kernel_mcp.questions_wire import ASKING
 from tests.mcp.line_client import ENDLESS_CALL, LineClient, data_of, text_of
 from tests.records import record_of
 
@@ -83,7 +84,10 @@ STEP_FIELDS = {
     "budget",
     "truncated",
     "lost",
+    "subcalls",
 }
+ASKED_LIMITS = {"max_subcalls": 200, "subcall_tokens_limit": 2_000_000, "wait_limit_ms": 1_800_000}
+"""Of what the code asks its agent, where nothing else is set."""
 EVENT_FIELDS = {
     "ts",
     "step_index",
@@ -311,12 +315,13 @@ def test_a_cancelled_call_stops_waiting_and_the_step_goes_on(client: LineClient)
 def test_opening_with_a_text_tells_all_about_it(client: LineClient) -> None:
     """The text is kept as it is: sizes and hash are the source's."""
     data = client.data("rlm_init_context", context_text=TEXT)
-    assert set(data) == {"session_id", "config", "counters", "context", "namespace", "imports", "walls"}
+    assert set(data) == {"session_id", "config", "counters", "context", "namespace", "imports", "walls", "subcalls"}
     assert data["config"] == {
         "max_steps": 64,
         "max_runtime_ms": 120_000,
         "budget_limit": 100_000,
         "step_timeout_ms": 60_000,
+        **ASKED_LIMITS,
     }
     assert data["counters"] == {"step_index": 0, "runtime_ms": 0, "budget_used": 0}
     context = data["context"]
@@ -336,7 +341,7 @@ def test_opening_with_a_text_tells_all_about_it(client: LineClient) -> None:
 def test_given_limits_are_the_session_s(client: LineClient) -> None:
     """And said back."""
     limits = {"max_steps": 3, "max_runtime_ms": 4_000, "budget_limit": 500, "step_timeout_ms": 700}
-    assert client.data("rlm_init_context", context_text="x", **limits)["config"] == limits
+    assert client.data("rlm_init_context", context_text="x", **limits)["config"] == limits | ASKED_LIMITS
 
 
 def test_files_folders_and_globs_are_loaded_below_the_working_directory(client: LineClient) -> None:
@@ -412,7 +417,8 @@ def test_a_step_answers_with_the_contract_s_fields(client: LineClient, session_i
     assert {"name": "xs", "type": "list", "size": 3} in data["updated_vars_summary"]
     assert data["guardrail_stop"] is None
     assert data["lost"] is None
-    assert set(data["budget"]) == {"steps_left", "runtime_left_ms", "chars_left"}
+    left = {"steps_left", "runtime_left_ms", "chars_left", "subcalls_left", "subcall_tokens_left"}
+    assert (set(data["budget"]), data["subcalls"]) == (left, None)
     assert data["truncated"] == {"stdout": 0, "stderr": 0, "result": 0}
 
 
@@ -718,6 +724,10 @@ def test_the_trace_has_every_event_in_order_also_after_the_end(client: LineClien
             "max_runtime_ms",
             "budget_used",
             "budget_limit",
+            "subcalls",
+            "max_subcalls",
+            "subcall_tokens",
+            "subcall_tokens_limit",
         }
 
 
@@ -787,7 +797,7 @@ def test_a_call_that_does_not_wait_is_answered_with_what_is_known(client: LineCl
     """The rest is null, and the first step waits for it."""
     opened = client.data("rlm_init_context", context_text="x" * 100_000, wait_ms=0, context_name="story")
     context = opened["context"]
-    assert list(opened["namespace"]) == ["story", "documents", "scratch", *EXPLORING]
+    assert list(opened["namespace"]) == ["story", "documents", "scratch", *EXPLORING, *ASKING]
     assert context["name"] == "story"
     if context["state"] == "loading":
         unknown = ("chars", "lines", "sha256", "head", "tail", "document_count")

@@ -7,12 +7,17 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.context_wire import EXPLORING
+from rlm_kernel_mcp.questions_wire import ASKING
 from tests.mcp.line_client import ENDLESS_CALL, LineClient
 
 Shape = dict[str, Any]
 
 COUNTERS: Final[Shape] = {"step_index": int, "runtime_ms": int, "budget_used": int}
-CONFIG: Final[Shape] = dict.fromkeys(("max_steps", "max_runtime_ms", "budget_limit", "step_timeout_ms"), int)
+ASKED_LIMITS: Final[Shape] = dict.fromkeys(("max_subcalls", "subcall_tokens_limit", "wait_limit_ms"), int)
+CONFIG: Final[Shape] = {
+    **dict.fromkeys(("max_steps", "max_runtime_ms", "budget_limit", "step_timeout_ms"), int),
+    **ASKED_LIMITS,
+}
 CONTEXT: Final[Shape] = {
     "kind": str,
     "chars": int,
@@ -36,9 +41,18 @@ OPENED: Final[Shape] = {
     "config": CONFIG,
     "counters": COUNTERS,
     "context": CONTEXT,
-    "namespace": {"context": str, "documents": str, "scratch": str, **dict.fromkeys(EXPLORING, str)},
+    "namespace": {"context": str, "documents": str, "scratch": str, **dict.fromkeys((*EXPLORING, *ASKING), str)},
     "imports": [str],
     "walls": [str],
+    "subcalls": {
+        "backend": str,
+        "model": (str, None),
+        "where": str,
+        "parallel": int,
+        "depth": int,
+        "limits": ASKED_LIMITS,
+        "how": str,
+    },
 }
 STEP: Final[Shape] = {
     "status": str,
@@ -50,9 +64,12 @@ STEP: Final[Shape] = {
     "step_index": int,
     "duration_ms": int,
     "guardrail_stop": (str, None),
-    "budget": {"steps_left": int, "runtime_left_ms": int, "chars_left": int},
+    "budget": dict.fromkeys(
+        ("steps_left", "runtime_left_ms", "chars_left", "subcalls_left", "subcall_tokens_left"), int
+    ),
     "truncated": {"stdout": int, "stderr": int, "result": int},
     "lost": (None, {"reason": str, "lost": [{"name": str, "why": str}], "restored": [str]}),
+    "subcalls": None,
 }
 VARIABLE: Final[Shape] = {
     "name": str,
@@ -99,6 +116,10 @@ EVENT: Final[Shape] = {
         "max_runtime_ms": int,
         "budget_used": int,
         "budget_limit": int,
+        "subcalls": int,
+        "max_subcalls": int,
+        "subcall_tokens": int,
+        "subcall_tokens_limit": int,
     },
     "functions": {},
 }

@@ -23,6 +23,7 @@ from rlm_kernel_mcp.text.safe_text import safe_prefix
 
 DECLINED_CHARS: Final = 200
 """Of what an agent says in the place of an answer."""
+UNATTENDED: Final = Failed("refused", "The program that runs this step answers no questions (`answer` of its `run`).")
 NOT_IN_TIME: Final = "Nobody answered the question in time; the agent that drives the session may be gone."
 PROGRAM: Final = "program"
 """Names in the trace a caller without a connection: the process that has the sessions itself."""
@@ -46,8 +47,8 @@ class Parking:
         return None
 
     def off(self) -> Failed | None:
-        """It is always asked."""
-        return None
+        """Why nothing is asked of anybody just now: a program runs the step, and answers nothing."""
+        return None if self._desk.is_attended else UNATTENDED
 
     def put(self, job: Job) -> None:
         """Queue a question; `pump` puts it on the desk."""
@@ -59,6 +60,10 @@ class Parking:
         self._desk.heard(more=False)
         while self._queued:
             job = next(iter(self._queued))
+            if not self._desk.is_attended:  # it would wait for half an hour
+                self._queued.pop(job)
+                job.asker.not_sent(job, UNATTENDED)
+                continue
             verdict = job.asker.may_send(job)
             if verdict is Verdict.WAIT:
                 return

@@ -49,6 +49,8 @@ class Desk:
         self._change = asyncio.Event()
         self._quiet_s = self._unquiet_since_s = self._told_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self.is_attended = True
+        """Whether anybody answers the step that runs; where a program does not, nothing is put here."""
         self.are_coming: Callable[[], bool] = lambda: False
         """Whether more questions are on their way here; once they are not, `heard` is called."""
 

@@ -23,8 +23,8 @@ class Pair:
 
 
 @contextmanager
-def answered_by(registry: Registry, board: Switchboard) -> Iterator[None]:
-    """Sessions that are opened meanwhile have their questions answered here."""
+def answered_by(registry: Registry, board: Switchboard | None) -> Iterator[None]:
+    """Sessions that are opened meanwhile have their questions answered here; None: nobody answers them."""
     handles = registry.handles
     before = handles._shared
     handles._shared = replace(before, switchboard=board)
@@ -36,8 +36,8 @@ def answered_by(registry: Registry, board: Switchboard) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 async def workers_asking_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
-    """Its kernels have what checks an answer's schema, as where a backend is set; a slow machine costs none of them."""
-    policy = {"imports": {"preload": ["jsonschema", "referencing"]}, "interrupt_grace_ms": 60_000}
+    """A slow machine costs none of its kernels."""
+    policy = {"interrupt_grace_ms": 60_000}
     async with open_workers_registry(tmp_path_factory.mktemp("state"), policy=policy) as opened:
         yield opened
 

@@ -177,8 +177,10 @@ async def test_a_habit_from_elsewhere_is_told_what_does(pair: Pair) -> None:
         assert words in report.error.traceback
 
 
-async def test_where_nobody_answers_the_names_say_so(shared: SessionDriver) -> None:
+async def test_where_nobody_answers_the_names_say_so(asking_registry: Registry) -> None:
     """And which setting switches it on; a report has nothing of it."""
+    with answered_by(asking_registry, None):
+        session = await SessionDriver.open(asking_registry)
     for call in (
         "llm_query('p')",
         "llm_query_batched(['p'])",
@@ -186,7 +188,7 @@ async def test_where_nobody_answers_the_names_say_so(shared: SessionDriver) -> N
         "forecast(['p'])",
         "await llm_query_async('p')",
     ):
-        report = await shared.run(call)
+        report = await session.run(call)
         assert report.error is not None
         assert report.error.evalue.startswith("off: ")
         assert "RLM_SUBCALL_BACKEND" in report.error.evalue
@@ -201,7 +203,8 @@ async def test_a_client_is_told_of_the_names_where_somebody_answers(asking_regis
             with pytest.raises(InvalidInput, match="means nothing else"):
                 await asking_registry.add_context(opened.session_id, Given(text="x"), Options(name))
     assert set(NAMES) <= opened.namespace.keys()
-    opened = await asking_registry.init_context(context_text="x", context_paths=None, limits=AMPLE)
+    with answered_by(asking_registry, None):
+        opened = await asking_registry.init_context(context_text="x", context_paths=None, limits=AMPLE)
     assert not set(NAMES) & opened.namespace.keys()
     for name in NAMES:
         added = await asking_registry.add_context(opened.session_id, Given(text="x"), Options(name))

@@ -11,6 +11,7 @@ from rlm_kernel_mcp.api import AskedItem, AsyncSession
 from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.boards.agents import AgentBoard
+from rlm_kernel_mcp.session.boards.parking import UNATTENDED
 from rlm_kernel_mcp.session.registry import Registry
 from tests.kernel.asking.conftest import answered_by
 from tests.sessions import WAIT_S
@@ -97,6 +98,15 @@ async def test_the_questions_of_a_page_are_answered_at_the_same_time(session: As
     async with asyncio.timeout(WAIT_S):
         report = await session.run("llm_query_batched(list('abc'))", answer=together)
     assert report.result == "['a', 'a', 'a']"
+
+
+async def test_what_is_asked_is_refused_at_once_where_the_program_answers_nothing(session: AsyncSession) -> None:
+    """Nobody would come to answer it: the code is told so, one question or many, and the next step may ask again."""
+    async with asyncio.timeout(WAIT_S):
+        for code in ("llm_query('a')", "llm_query_batched(['a', 'b'])"):
+            report = await session.run(f"try: {code}\nexcept SubcallError as error: print(error)")
+            assert (report.status, report.stdout) == ("ok", f"refused: {UNATTENDED.message}\n")
+        assert (await session.run("llm_query('a')", answer=lambda question: "1")).result == "'1'"
 
 
 async def test_what_the_function_raises_interrupts_the_step_and_is_raised(session: AsyncSession) -> None:

@@ -17,6 +17,7 @@ from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context_wire import EXPLORING
 from rlm_kernel_mcp.errors import ContextNotFound, InvalidInput, VariableNotFound
 from rlm_kernel_mcp.kernel.pool import KernelPool
+from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.registry import Registry
@@ -73,7 +74,7 @@ async def begin(registry: Registry, gate: Gate) -> SessionDriver:
                 context_text=None, context_paths=[str(gate.path)], limits=AMPLE, options=Options(wait_ms=0)
             )
     assert opened.context == LoadingReport("context", "documents", 5, 0)
-    assert list(opened.namespace) == ["context", "documents", "scratch", *EXPLORING]
+    assert list(opened.namespace) == ["context", "documents", "scratch", *EXPLORING, *ASKING]
     return SessionDriver(registry, opened.session_id)
 
 

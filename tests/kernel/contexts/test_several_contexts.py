@@ -19,6 +19,7 @@ from rlm_kernel_mcp.errors import (
     SessionBusy,
     SessionFinalized,
 )
+from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.contexts.means import Means
@@ -71,7 +72,7 @@ async def test_the_first_context_has_the_name_that_it_was_given_and_no_other(reg
     session = SessionDriver(registry, opened.session_id)
     assert isinstance(opened.context, ContextReport)
     assert (opened.context.name, opened.context.state) == ("story", "ready")
-    assert list(opened.namespace) == ["story", "documents", "scratch", *EXPLORING]
+    assert list(opened.namespace) == ["story", "documents", "scratch", *EXPLORING, *ASKING]
     assert await value(session, "story, list(documents), documents['story']") == "('the text', ['story'], 'the text')"
     failed = await session.run("context")
     assert failed.error is not None

@@ -76,7 +76,8 @@ async def test_a_session_that_writes_to_a_shared_text_changes_nothing(tmp_path: 
     file = spool.make()
     os.pwrite(file.writer, TEXT, 0)
     file.seal(len(TEXT))
-    async with open_registry(tmp_path / "state", policy=walls, RLM_IMPORT_POLICY="any") as registry:
+    by_hand = {"RLM_IMPORT_POLICY": "any", "RLM_SUBCALL_BACKEND": "none"}  # it takes the descriptor that comes first
+    async with open_registry(tmp_path / "state", policy=walls, **by_hand) as registry:
         session = await SessionDriver.open(registry)
         given = opened_anew(file.reader)
         session.kernel.pass_descriptor(given)

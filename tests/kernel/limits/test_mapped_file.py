@@ -26,6 +26,8 @@ size = os.fstat(file).st_size
 address = map_file(file, size)
 os.close(file)
 """
+BY_HAND = {"RLM_IMPORT_POLICY": "any", "RLM_SUBCALL_BACKEND": "none"}
+"""Code takes the descriptor that comes first; with a channel for questions that would be another."""
 READ = "(libc.memchr(address + {start}, ord('e'), {length}) or address) - address"
 
 
@@ -56,7 +58,7 @@ async def test_reading_all_of_a_large_file_leaves_the_kernel_alive_and_the_watch
 ) -> None:
     """What the host counts of it is below 5 % of the limit: the tables that lead to its pages."""
     limit = {"limits": {"memory_mb": memory_mb}}
-    async with open_registry(tmp_path, policy=limit, RLM_IMPORT_POLICY="any") as registry:
+    async with open_registry(tmp_path, policy=limit, **BY_HAND) as registry:
         session = await SessionDriver.open(registry)
         before = session.kernel.process.memory_bytes()
         descriptor = sparse_file(size)
@@ -77,7 +79,7 @@ async def test_reading_all_of_a_large_file_leaves_the_kernel_alive_and_the_watch
 
 async def test_the_window_has_room_for_many_files_and_an_end(tmp_path: Path) -> None:
     """As much as the policy says; behind a file are zeroes, also where it fills its pages."""
-    async with open_registry(tmp_path, policy={"context": {"mapped_max_gb": 1}}, RLM_IMPORT_POLICY="any") as registry:
+    async with open_registry(tmp_path, policy={"context": {"mapped_max_gb": 1}}, **BY_HAND) as registry:
         session = await SessionDriver.open(registry)
         descriptor = sparse_file(256 * MB, b"e" * 4096)
         session.kernel.pass_descriptor(descriptor)
@@ -92,7 +94,7 @@ async def test_the_window_has_room_for_many_files_and_an_end(tmp_path: Path) -> 
 
 async def test_a_policy_that_maps_nothing_leaves_no_window(tmp_path: Path) -> None:
     """No file is mapped there, and no address kept."""
-    async with open_registry(tmp_path, policy={"context": {"mapped_max_gb": 0}}, RLM_IMPORT_POLICY="any") as registry:
+    async with open_registry(tmp_path, policy={"context": {"mapped_max_gb": 0}}, **BY_HAND) as registry:
         session = await SessionDriver.open(registry)
         descriptor = sparse_file(MB)
         session.kernel.pass_descriptor(descriptor)

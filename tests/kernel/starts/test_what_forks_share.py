@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.settings import CHECKING
 from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
@@ -20,14 +21,16 @@ PRELOADED = """
 import json, sys, threading
 from rlm_kernel_mcp.in_kernel import fork_server
 from rlm_kernel_mcp.in_kernel.preload import preload
-preload(json.load(open(sys.argv[1])))
+policy = json.load(open(sys.argv[1]))
+policy["imports"]["preload"] += sys.argv[2:]
+preload(policy)
 print(json.dumps([sorted(sys.modules), threading.active_count()]))
 """
 
 
 async def test_a_kernel_imports_nothing_after_its_fork_and_preloading_starts_no_thread(any_registry: Registry) -> None:
     """Each module would be read from disk at every start, and be in each kernel's own memory."""
-    argv = (sys.executable, "-I", "-c", PRELOADED, str(SPEC))
+    argv = (sys.executable, "-I", "-c", PRELOADED, str(SPEC), *CHECKING)
     child = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     preloaded, threads = json.loads((await child.communicate())[0])
     session = await SessionDriver.open(any_registry)

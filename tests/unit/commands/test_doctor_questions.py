@@ -16,8 +16,8 @@ def lines(**environ: str) -> list[str]:
 
 def test_it_says_to_whom_questions_go_and_within_which_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A key that cannot be read is named with its remedy, and never shown; nothing is sent."""
-    assert lines() == ["Questions of sessions go nowhere (RLM_SUBCALL_BACKEND)."]
-    (own,) = lines(RLM_SUBCALL_BACKEND="agent", OPENAI_API_KEY="sk-canary-1234")
+    assert lines(RLM_SUBCALL_BACKEND="none") == ["Questions of sessions go nowhere (RLM_SUBCALL_BACKEND)."]
+    (own,) = lines(OPENAI_API_KEY="sk-canary-1234")
     assert own == "Questions of a session go to the agent that drives it alone: at most 200 of one."
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     openai = {"RLM_SUBCALL_BACKEND": "openai", "RLM_SUBCALL_MODEL": "gpt-6-luna", "RLM_SUBCALL_MAX": "50"}

@@ -13,7 +13,7 @@ from rlm_kernel_mcp.server.tools import TABLE, ToolRow
 
 def test_the_instructions_say_when_to_use_the_server_before_clients_cut() -> None:
     """Some show 250 characters, some 2,048."""
-    assert len(descriptions.INSTRUCTIONS) <= 2_048
+    assert len(descriptions.INSTRUCTIONS) < len(descriptions.INSTRUCTIONS_ASKING) <= 2_048
     first = descriptions.INSTRUCTIONS[:250]
     assert "too large" in first
     assert "kernel" in first
@@ -27,6 +27,14 @@ def test_the_instructions_teach_the_way_from_a_look_to_a_cited_answer() -> None:
     assert called <= set(EXPLORING) | {"help"}
     assert "CITATION_MISMATCH" in descriptions.INSTRUCTIONS
     assert "quotes" in validation.input_schema(requests.Finalize)["properties"]
+
+
+def test_the_instructions_teach_in_a_line_how_code_asks_and_what_is_to_be_done_about_it() -> None:
+    """Where somebody answers; else they name neither."""
+    (line,) = [line for line in descriptions.INSTRUCTIONS_ASKING.splitlines() if "llm_query_batched" in line]
+    assert "code finds where, the model says what it means" in line
+    assert "`needs_answers`: its code asks you; go on with rlm_answer." in descriptions.INSTRUCTIONS_ASKING
+    assert not re.search("llm_query|needs_answers|__", descriptions.INSTRUCTIONS)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)

@@ -173,6 +173,8 @@ async def test_where_nobody_answers_a_context_may_have_the_name_of_a_function_th
 ) -> None:
     """As it could before there were any; what is told of the name is the context."""
     monkeypatch.setitem(fake_kernel.OFFERED, name, "the function")
+    fakes.registry.handles._shared = replace(fakes.registry.handles._shared, switchboard=None)
+    monkeypatch.setattr(fakes.registry, "_board", None)
     opened = await fakes.registry.init_context(
         context_text="text", context_paths=None, limits=Guardrails(), options=Options(name)
     )

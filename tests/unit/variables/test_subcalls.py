@@ -24,17 +24,24 @@ def subcalls(**environ: str) -> SubcallSettings:
     return loaded(**(OPENAI | environ)).subcalls
 
 
-def test_nobody_answers_unless_it_is_asked_for_and_then_no_key_is_read() -> None:
-    """Two clients that have different keys and no backend are served alike."""
-    assert loaded(OPENAI_API_KEY=KEY, OPENAI_BASE_URL="nonsense", HTTPS_PROXY="x").subcalls == NO_SUBCALLS
-    assert loaded(OPENAI_API_KEY=KEY) == loaded(OPENAI_API_KEY="another")
-    assert loaded(**OPENAI).of_kernel().preload == ("jsonschema", "referencing")
-    assert loaded().of_kernel().preload == ()
+@pytest.mark.parametrize("environ", [{}, {"RLM_SUBCALL_BACKEND": "none"}], ids=["agent", "none"])
+def test_no_key_is_read_unless_an_endpoint_is_named(environ: dict[str, str]) -> None:
+    """Two clients that have different keys and name no endpoint are served alike."""
+    other = loaded(OPENAI_API_KEY=KEY, OPENAI_BASE_URL="nonsense", HTTPS_PROXY="x", **environ)
+    assert other == loaded(OPENAI_API_KEY="another", **environ)
+    assert not other.subcalls.is_open_world
+
+
+def test_kernels_can_check_a_schema_where_anybody_answers() -> None:
+    assert loaded(RLM_SUBCALL_BACKEND="none").subcalls == NO_SUBCALLS
+    assert loaded(RLM_SUBCALL_BACKEND="none").of_kernel().preload == ()
+    assert loaded(**OPENAI).of_kernel().preload == loaded().of_kernel().preload == ("jsonschema", "referencing")
 
 
 def test_an_agent_that_answers_itself_needs_no_key_and_has_a_limit_of_its_own() -> None:
-    """Nothing of an endpoint is read; nothing leaves, and kernels can check a schema."""
-    own = loaded(RLM_SUBCALL_BACKEND="agent", OPENAI_API_KEY=KEY, RLM_SUBCALL_MODEL="m", OPENAI_BASE_URL="nonsense")
+    """Nothing of an endpoint is read; nothing leaves, and kernels can check a schema. It is who answers by default."""
+    assert loaded().subcalls == loaded(RLM_SUBCALL_BACKEND="agent").subcalls
+    own = loaded(OPENAI_API_KEY=KEY, RLM_SUBCALL_MODEL="m", OPENAI_BASE_URL="nonsense")
     assert own.subcalls == SubcallSettings("agent", max_subcalls=200)
     assert (own.subcalls.is_answered, own.subcalls.is_open_world) == (True, False)
     assert own.of_kernel().preload == ("jsonschema", "referencing")
