@@ -29,6 +29,7 @@ INPUTS: Final = (
     "kernelspecs/*/*",
 )
 CODEX_VERSION: Final = "0.169.0"
+CLAUDE_VERSION: Final = "2.1.332"
 STAMP_NAME: Final = ".setup-stamp"
 
 
@@ -66,10 +67,11 @@ GROUPS: Final = {
     "openai": Environment(".venv", "openai", beside=CORE.extras),
     "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
 }
-"""What `--with` offers besides `codex`. A group that pins our own dependencies has a directory of its own."""
+"""What `--with` offers besides `codex` and `claude`. One that pins our own dependencies has a directory of its own."""
 DESCRIPTIONS: Final = {
     "check": "ruff and mypy, for bin/check",
     "codex": "the Codex binary, for tests/codex (needs npm)",
+    "claude": "the program claude, for the tests of the backend of that name (needs npm)",
     "openai": "the client of the backend openai, for tests/endpoints and for questions to an endpoint",
     "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, for tests/lab and tests/clients",
 }
@@ -100,6 +102,8 @@ def main(arguments: Sequence[str]) -> None:
         for name in dict.fromkeys(groups):
             if name == "codex":
                 install_codex(ROOT)
+            elif name == "claude":
+                install_claude(ROOT)
             else:
                 make_environment(ROOT, GROUPS[name])
 
@@ -208,28 +212,38 @@ def quietly(argv: list[str]) -> None:
 
 def install_codex(root: Path) -> None:
     """Download the pinned Codex binary into `.codex-bin/`."""
-    directory = root / ".codex-bin"
-    stamp = f"{CODEX_VERSION} {platform.system()} {platform.machine()}"
+    binary = "node_modules/@openai/codex-*/vendor/*/bin/codex"
+    install_from_npm(root / ".codex-bin", "Codex", f"@openai/codex@{CODEX_VERSION}", binary, megabytes=300)
+
+
+def install_claude(root: Path) -> None:
+    """Download the pinned program `claude` into `.claude-bin/`, from the package of this machine's kind."""
+    kind = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}.get(platform.machine(), platform.machine())
+    package = f"@anthropic-ai/claude-code-{kind}@{CLAUDE_VERSION}"
+    binary = "node_modules/@anthropic-ai/claude-code-*/claude"
+    install_from_npm(root / ".claude-bin", "claude", package, binary, megabytes=400)
+
+
+def install_from_npm(directory: Path, name: str, package: str, binary: str, *, megabytes: int) -> None:
+    """Download a package of npm's into a directory of its own; `binary`: what has to be in it then."""
+    stamp = f"{package.rpartition('@')[2]} {platform.system()} {platform.machine()}"
     if is_current(directory, stamp):
         return
     npm = shutil.which("npm")
     if npm is None:
-        fail(
-            "the Codex binary comes from npm, which is not here (Debian: apt-get install npm; macOS: brew install node)"
-        )
-    say(f"installing Codex {CODEX_VERSION} into .codex-bin (about 300 MB)")
+        fail(f"{name} comes from npm, which is not here (Debian: apt-get install npm; macOS: brew install node)")
+    say(f"installing {package} into {directory.name} (about {megabytes} MB)")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     (directory / "package.json").write_text('{"private": true}\n', encoding="utf-8")
-    package = f"@openai/codex@{CODEX_VERSION}"
     run(
         [npm, "install", "--prefix", str(directory), "--no-audit", "--no-fund", "--loglevel=error", package],
         "is the npm registry to be reached?",
     )
-    if not list(directory.glob("node_modules/@openai/codex-*/vendor/*/bin/codex")):
+    if not list(directory.glob(binary)):
         fail(f"npm installed {package}, but without a binary for {platform.system()} {platform.machine()}")
     (directory / STAMP_NAME).write_text(stamp, encoding="utf-8")
-    say("Codex is there")
+    say(f"{name} is there")
 
 
 def run(argv: list[str], hint: str, cwd: Path | None = None) -> None:

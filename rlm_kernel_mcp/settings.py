@@ -19,6 +19,7 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.text.home_directory import own_home, with_home
+from rlm_kernel_mcp.variables.claude import NOT_FOUND
 from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS, SubcallSettings, load_subcall_settings
 from rlm_kernel_mcp.variables.table import ELSEWHERE, PREFIX, TABLE, known_values, listed, whole
 
@@ -176,16 +177,18 @@ def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> I
             yield f"{variable} is set, but there is no such setting{meant}"
     if settings.sandbox_mode == "container":
         return  # the image has modules of its own
-    if isinstance(settings, Settings) and settings.subcalls.backend == "openai":
-        yield from _doubts_of_backend()
+    if isinstance(settings, Settings):
+        yield from _doubts_of_backend(settings.subcalls)
     for name in settings.imports:
         top = name.partition(".")[0]
         if importlib.util.find_spec(top) is None:  # this imports nothing: the name has no dot
             yield f"RLM_IMPORTS names {name!r}, but no module {top!r} is installed for {sys.executable}."
 
 
-def _doubts_of_backend() -> Iterator[str]:
-    if importlib.util.find_spec("openai") is None:
+def _doubts_of_backend(subcalls: SubcallSettings) -> Iterator[str]:
+    if subcalls.backend == "claude" and subcalls.program() is None:
+        yield f"RLM_SUBCALL_BACKEND=claude: {NOT_FOUND}"
+    if subcalls.backend == "openai" and importlib.util.find_spec("openai") is None:
         yield f"RLM_SUBCALL_BACKEND=openai needs the package openai, which is not installed for {sys.executable}."
 
 

@@ -33,6 +33,13 @@ def codex_binary() -> Path:
     skip_for_lack_of("the Codex binary", "bin/setup --with codex")
 
 
+def claude_program() -> Path:
+    """The real `claude` that `bin/setup --with claude` brought; skips the test where it is not there."""
+    for path in ROOT.glob(".claude-bin/node_modules/@anthropic-ai/claude-code-*/claude"):
+        return path
+    skip_for_lack_of("the program claude", "bin/setup --with claude")
+
+
 def lab_python() -> Path:
     """The Python of the environment that `bin/setup --with lab` made; skips the test where it is not there."""
     python = ROOT / ".venv-lab" / "bin" / "python"

@@ -78,6 +78,8 @@ SANS_IO: Final = {
     "session/answering/backends/replies.py",
     "session/answering/backends/requests.py",
     "session/answering/backends/strict.py",
+    "session/answering/claude/command.py",
+    "session/answering/claude/lines.py",
     "session/answering/keeping.py",
     "session/answering/ledger.py",
     "session/answering/questions.py",

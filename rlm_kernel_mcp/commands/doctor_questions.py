@@ -1,7 +1,7 @@
 """What `rlm-kernel-mcp doctor` says of the questions that sessions may ask: where they go, and what bounds them.
 
 Is: lines for a person, from the settings and the key's file; and one short question, only where it is asked for.
-Above: `doctor.py`. Below: `variables/subcalls.py`, `session/answering/backends/`.
+Above: `doctor.py`. Below: `variables/subcalls.py`, `session/boards/choice.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.answering.backends.key import key_of
-from rlm_kernel_mcp.session.answering.backends.openai_api import OpenAIBackend
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Unanswered
+from rlm_kernel_mcp.session.boards.choice import backend_of
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.variables.claude import NOT_FOUND
 from rlm_kernel_mcp.variables.subcalls import SubcallSettings
 
 ASKED: Final = "Answer with the one word: ready"
@@ -33,11 +34,16 @@ def questions_lines(settings: SubcallSettings) -> Iterator[str]:
         yield f"Questions of a session go to the agent that drives it alone: at most {settings.max_subcalls:,} of one."
         return
     limits = f"at most {settings.max_subcalls:,} a session and {settings.day_max:,} a day"
-    yield f"Questions of sessions go to {settings.where} ({settings.model}), with whatever text code puts in: {limits}."
-    if importlib.util.find_spec("openai") is None:
+    to = f"{settings.where} ({settings.model or 'a model of its choice'})"
+    yield f"Questions of sessions go to {to}, with whatever text code puts in: {limits}."
+    if settings.backend == "claude" and (program := settings.program()) is None:
+        yield f"NO QUESTION CAN BE ASKED: {NOT_FOUND}\n  fix: install it, or set PATH in the server's environment."
+    elif settings.backend == "claude":
+        yield f"They are asked by {program}, which has no tools then, and its own login where no key is set."
+    elif importlib.util.find_spec("openai") is None:
         yield f"NO QUESTION CAN BE ASKED: the package openai is not installed for {sys.executable}."
     try:
-        if key_of(settings) is None:
+        if key_of(settings) is None and settings.backend == "openai":
             yield "No key is sent with them."
     except InvalidInput as error:
         yield f"NO QUESTION CAN BE ASKED: {error.message}\n  fix: {error.next_step}"
@@ -46,7 +52,7 @@ def questions_lines(settings: SubcallSettings) -> Iterator[str]:
 def is_answered(settings: SubcallSettings) -> bool:
     """Ask the endpoint a short question, and print what becomes of it."""
     if settings.backend == "agent":
-        print("An agent cannot be asked from here; only an endpoint is tried.")
+        print("An agent cannot be asked from here; only an endpoint or claude is tried.")
         return False
     if settings.backend == "none":
         print("Nobody can be asked: RLM_SUBCALL_BACKEND is none.")
@@ -67,7 +73,7 @@ def is_answered(settings: SubcallSettings) -> bool:
 
 
 async def _answer(settings: SubcallSettings) -> Answer:
-    backend = OpenAIBackend(settings)
+    backend = backend_of(settings)
     try:
         async with asyncio.timeout(WITHIN_S):
             return await backend.answer(Asked(ASKED, None, settings.model))

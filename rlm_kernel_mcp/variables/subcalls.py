@@ -2,7 +2,7 @@
 
 Is: who that is, the endpoint, the key and the ceilings, from a client's variables, checked. Nothing of it can be chosen
 by a tool's argument or by code. Is not: a look at the key's file or at the endpoint (`session/answering/backends/`).
-Above: `settings.py`. Below: `table.py`.
+Above: `settings.py`. Below: `table.py`, `claude.py`.
 """
 
 from __future__ import annotations
@@ -11,19 +11,23 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.text.home_directory import with_home
+from rlm_kernel_mcp.variables.claude import environment_of, program_in
 from rlm_kernel_mcp.variables.table import listed, whole
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
+ANTHROPIC_URL: Final = "https://api.anthropic.com"
 PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 """Read as every other program reads them, also in small letters."""
 MILLION: Final = 1_000_000
 AGENT_QUESTIONS: Final = 200
 """That an agent answers in a session, where the user names no number: beyond some hundreds an endpoint is better."""
+OF_CLAUDE: Final = {"RLM_SUBCALL_MAX": "200", "RLM_SUBCALL_PARALLEL": "4", "RLM_SUBCALL_OUTPUT_TOKENS": "8000"}
+"""What holds for `claude` where the user says nothing: each question is a process, and what it thinks counts too."""
 
 
 class Secret:
@@ -72,6 +76,8 @@ class SubcallSettings:
     proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """By the names that `urllib` has for them. They may hold a password."""
     ca_file: str = ""
+    environment: tuple[tuple[str, Secret], ...] = ()
+    """Of the program that is asked. It holds keys."""
 
     @property
     def is_answered(self) -> bool:
@@ -81,7 +87,11 @@ class SubcallSettings:
     @property
     def is_open_world(self) -> bool:
         """Whether questions go to an endpoint."""
-        return self.backend == "openai"
+        return self.backend in ("openai", "claude")
+
+    def program(self) -> str | None:
+        """Where the program is that is asked; None: nowhere. It waits for the disk."""
+        return program_in(dict(self.environment).get("PATH", Secret("")).value)
 
     @property
     def where(self) -> str:
@@ -107,48 +117,57 @@ def load_subcall_settings(
     Raises:
         InvalidInput: a value is wrong, or one that the backend needs is missing.
     """
-    limits = _limits(values)
-    per_minute = whole(values, "RLM_SUBCALL_RPM", 0, 1, 1_000_000, "questions") or None
-    price_usd, max_usd = _price(values), _dollars(values)
-    is_cached = values.get("RLM_SUBCALL_CACHE", "on") == "on"
     backend = values.get("RLM_SUBCALL_BACKEND", "agent")
+    limits = _limits(OF_CLAUDE | dict(values) if backend == "claude" else values)
+    price_usd, max_usd = _price(values), _dollars(values, is_told=backend == "claude")
+    is_cached = values.get("RLM_SUBCALL_CACHE", "on") == "on"
     if backend == "none":
         return NO_SUBCALLS
     if backend == "agent":
         most = limits["max_subcalls"] if "RLM_SUBCALL_MAX" in values else AGENT_QUESTIONS
         return SubcallSettings("agent", max_subcalls=most, max_tokens=limits["max_tokens"], is_cached=is_cached)
-    model = values.get("RLM_SUBCALL_MODEL", "")
+    model, key_file = values.get("RLM_SUBCALL_MODEL", ""), values.get("RLM_SUBCALL_KEY_FILE")
+    common: dict[str, Any] = {
+        "backend": backend,
+        "model": model,
+        "models": tuple(name for name in listed(values, "RLM_SUBCALL_MODELS") if name != model),
+        "key_file": working_dir / with_home(key_file, home) if key_file else None,
+        "max_usd": max_usd,
+        "price_usd": price_usd,
+        "is_cached": is_cached,
+        **limits,
+    }
+    if backend == "claude":
+        return _claude(values, environ, home, common)
     if not model:
         raise InvalidInput("RLM_SUBCALL_BACKEND=openai needs RLM_SUBCALL_MODEL, which is not set.", "Name the model.")
     url, azure_version = _endpoint(values, environ)
-    is_default = url == OPENAI_URL
-    key_file = values.get("RLM_SUBCALL_KEY_FILE")
-    key = None if key_file else _key(environ, url, azure_version)
     return SubcallSettings(
-        backend="openai",
-        model=model,
-        models=tuple(name for name in listed(values, "RLM_SUBCALL_MODELS") if name != model),
-        api=values.get("RLM_SUBCALL_API") or ("responses" if is_default else "chat"),
+        api=values.get("RLM_SUBCALL_API") or ("responses" if url == OPENAI_URL else "chat"),
         url=url,
         azure_version=azure_version,
-        key=key,
-        key_file=working_dir / with_home(key_file, home) if key_file else None,
-        per_minute=per_minute,
-        max_usd=max_usd,
-        price_usd=price_usd,
-        is_cached=is_cached,
+        key=None if key_file else _key(environ, url, azure_version),
         proxies=_proxies(environ),
         ca_file=environ.get("SSL_CERT_FILE", ""),
-        **limits,
+        **common,
     )
 
 
-def _limits(values: Mapping[str, str]) -> dict[str, int]:
+def _claude(
+    values: Mapping[str, str], environ: Mapping[str, str], home: str | None, common: dict[str, Any]
+) -> SubcallSettings:
+    url = _checked_url("ANTHROPIC_BASE_URL", environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC_URL, values)
+    given = environment_of(environ, home) | {"ANTHROPIC_BASE_URL": url}
+    return SubcallSettings(url=url, environment=tuple((name, Secret(given[name])) for name in sorted(given)), **common)
+
+
+def _limits(values: Mapping[str, str]) -> dict[str, Any]:
     return {
         "max_subcalls": whole(values, "RLM_SUBCALL_MAX", 1_000, 0, 100_000, "questions"),
         "max_tokens": whole(values, "RLM_SUBCALL_MAX_TOKENS", 2_000_000, 0, 10_000_000_000, "tokens"),
         "day_max": whole(values, "RLM_SUBCALL_DAY_MAX", 10_000, 0, 10_000_000, "questions"),
         "parallel": whole(values, "RLM_SUBCALL_PARALLEL", 16, 1, 64, "questions"),
+        "per_minute": whole(values, "RLM_SUBCALL_RPM", 0, 1, 1_000_000, "questions") or None,
         "output_tokens": whole(values, "RLM_SUBCALL_OUTPUT_TOKENS", 2_000, 16, 100_000, "tokens"),
     }
 
@@ -233,14 +252,15 @@ def _price(values: Mapping[str, str]) -> tuple[float, float] | None:
     return numbers[0] or 0.0, numbers[1] or 0.0
 
 
-def _dollars(values: Mapping[str, str]) -> float | None:
+def _dollars(values: Mapping[str, str], *, is_told: bool) -> float | None:
+    """`is_told`: the backend says itself what a question has cost."""
     text = values.get("RLM_SUBCALL_MAX_USD")
     if text is None:
         return None
     number = _number(text)
     if number is None:
         raise InvalidInput(f"RLM_SUBCALL_MAX_USD={text!r} is not a sum in dollars.", "Correct the setting.")
-    if not values.get("RLM_SUBCALL_PRICE"):
+    if not is_told and not values.get("RLM_SUBCALL_PRICE"):
         raise InvalidInput("RLM_SUBCALL_MAX_USD needs RLM_SUBCALL_PRICE to count by, which is not set.", "Set it too.")
     return number
 

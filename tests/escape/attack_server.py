@@ -92,7 +92,7 @@ class AttackServer:
         self.secret = "sbx-secret-" + secrets.token_hex(16)
         self.canaries = Canaries(uid)
         settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret, **more}
-        self.key = more.get("OPENAI_API_KEY", self.secret)
+        self.key = more.get("OPENAI_API_KEY") or more.get("ANTHROPIC_API_KEY") or self.secret
         self.unseen: Callable[[], list[str]] = list
         """Further signs, of whatever else there is around the session; asked for after each case."""
         self.client = LineClient(directory, settings, tuple(argv))

@@ -134,7 +134,7 @@ class Ledger:
             return f"{left.subcalls:,} of {self.limits.subcalls:,} questions are left"
         if tokens > left.tokens:
             return f"{left.tokens:,} of {self.limits.tokens:,} tokens are left"
-        if left.usd is not None and usd > left.usd:
+        if left.usd is not None and (usd > left.usd or left.usd <= 0):  # what it will cost may not be known
             return f"${left.usd:.2f} of ${self.limits.usd:.2f} are left"
         return ""
 

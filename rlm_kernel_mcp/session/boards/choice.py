@@ -2,7 +2,8 @@
 
 Is: settings to a switchboard. It imports no client's library and reads no key. Is not: any of its parts.
 Above: `session/registry.py`. Below: `agents.py`, `session/answering/switchboard.py`, `session/answering/books.py`,
-`session/answering/backends/`.
+`session/answering/backends/`,
+`session/answering/claude/`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from rlm_kernel_mcp.session.answering.backends.openai_api import OpenAIBackend
 from rlm_kernel_mcp.session.answering.backends.protocol import Facts
 from rlm_kernel_mcp.session.answering.books import StoreBooks
+from rlm_kernel_mcp.session.answering.claude.claude_cli import ClaudeBackend
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
 from rlm_kernel_mcp.settings import Settings
@@ -29,9 +31,14 @@ def switchboard_of(settings: Settings, store: Store, writer: Writer) -> Switchbo
         return None
     if wanted.backend == "agent":
         return AgentBoard(_ceilings(wanted), books_of(AGENT))
-    backend = OpenAIBackend(wanted)
+    backend = backend_of(wanted)
     books = books_of(backend.facts)
     return Switchboard(backend, _ceilings(wanted), books, books)
+
+
+def backend_of(wanted: SubcallSettings) -> OpenAIBackend | ClaudeBackend:
+    """The endpoint or the program that is asked, where it is one of these."""
+    return ClaudeBackend(wanted) if wanted.backend == "claude" else OpenAIBackend(wanted)
 
 
 def _ceilings(wanted: SubcallSettings) -> Ceilings:

@@ -33,3 +33,18 @@ def test_it_says_to_whom_questions_go_and_within_which_limits(monkeypatch: pytes
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     _, lacking = lines(**openai, OPENAI_API_KEY="sk-canary-1234")
     assert "the package openai is not installed" in lacking
+
+
+def test_it_says_which_claude_is_asked_or_that_there_is_none(tmp_path: Path) -> None:
+    """Its login may be the program's own."""
+    claude = {"RLM_SUBCALL_BACKEND": "claude", "PATH": str(tmp_path)}
+    where, missing = lines(**claude)
+    assert where == (
+        "Questions of sessions go to api.anthropic.com (a model of its choice), with whatever text code puts in: "
+        "at most 200 a session and 10,000 a day."
+    )
+    assert missing.startswith("NO QUESTION CAN BE ASKED: There is no program `claude` in a directory of PATH.")
+    (tmp_path / "claude").write_text("#!/bin/sh\n")
+    (tmp_path / "claude").chmod(0o755)
+    _, by = lines(**claude)
+    assert by == f"They are asked by {tmp_path}/claude, which has no tools then, and its own login where no key is set."

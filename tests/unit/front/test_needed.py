@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rlm_kernel_mcp.front.front import PASSED_ON
-from rlm_kernel_mcp.front.needed import heard
+from rlm_kernel_mcp.front.needed import NEEDED, heard
 from rlm_kernel_mcp.host.entry.handshake import Asked
+from rlm_kernel_mcp.variables.claude import PASSED
 
 ENVIRON = {
     "HOME": "/h",
@@ -38,3 +39,12 @@ def test_what_a_backend_needs_is_passed_on_and_is_in_no_text_of_the_request() ->
     asked = Asked("serve", "", "", "", "", words)
     assert asked.environ == {name: environ[name] for name in environ.keys() - {"ANTHROPIC_API_KEY", "PATH"}}
     assert "sk-canary" not in repr(asked)
+
+
+def test_what_claude_needs_is_passed_on_and_nothing_of_the_other_backend() -> None:
+    """Where the program is, how it authenticates and where its endpoint is."""
+    environ = ENVIRON | {"RLM_SUBCALL_BACKEND": "claude", "CLAUDE_CODE_OAUTH_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "no"}
+    passed = {name for name in environ if name.startswith(heard(PASSED_ON, environ))}
+    wanted = {"HOME", "PATH", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN", "RLM_SUBCALL_BACKEND"}
+    assert passed == wanted | {"https_proxy", "NO_PROXY", "SSL_CERT_FILE"}
+    assert set(NEEDED["claude"]) == {*PASSED, "PATH"}

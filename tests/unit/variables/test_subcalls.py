@@ -49,6 +49,42 @@ def test_an_agent_that_answers_itself_needs_no_key_and_has_a_limit_of_its_own() 
     assert (more.max_subcalls, more.is_cached) == (900, False)
 
 
+def test_claude_has_limits_of_its_own_and_is_given_what_it_authenticates_with(tmp_path: Path) -> None:
+    """And its dollars need no price, since it says them; a PATH of relative directories is none."""
+    environ = {"RLM_SUBCALL_BACKEND": "claude", "ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": "sk-other"}
+    environ |= {"PATH": f".::bin:{tmp_path}", "NODE_OPTIONS": "--require x", "CLAUDE_CONFIG_DIR": "/c"}
+    own = loaded(**environ, RLM_SUBCALL_MAX_USD="3")
+    found = own.subcalls
+    assert (found.backend, found.where, found.is_answered, found.is_open_world) == (
+        "claude",
+        "api.anthropic.com",
+        True,
+        True,
+    )
+    assert (found.max_subcalls, found.parallel, found.output_tokens, found.max_usd) == (200, 4, 8_000, 3.0)
+    assert {name: value.value for name, value in found.environment} == {
+        "ANTHROPIC_API_KEY": KEY,
+        "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
+        "CLAUDE_CONFIG_DIR": "/c",
+        "HOME": "/h",
+        "PATH": str(tmp_path),
+    }
+    assert KEY not in repr(own)
+    assert profile_of(own) != profile_of(loaded(**environ | {"ANTHROPIC_API_KEY": "another"}, RLM_SUBCALL_MAX_USD="3"))
+    assert found.program() is None
+    (sentence,) = doubts({}, own)
+    assert sentence == "RLM_SUBCALL_BACKEND=claude: There is no program `claude` in a directory of PATH."
+    (tmp_path / "claude").write_text("#!/bin/sh\n")
+    (tmp_path / "claude").chmod(0o755)
+    assert found.program() == str(tmp_path / "claude")
+    assert list(doubts({}, own)) == []
+    more = loaded(**environ, RLM_SUBCALL_MAX="900", RLM_SUBCALL_PARALLEL="8").subcalls
+    assert (more.max_subcalls, more.parallel) == (900, 8)
+    with pytest.raises(InvalidInput) as refused:
+        loaded(**environ, ANTHROPIC_BASE_URL="http://llm.example.com")
+    assert "ANTHROPIC_BASE_URL asks llm.example.com without TLS" in refused.value.message
+
+
 def test_openai_is_asked_by_responses_and_every_other_endpoint_by_chat() -> None:
     """Unless the user says otherwise."""
     own, other = subcalls(), subcalls(OPENAI_BASE_URL="https://llm.example.com:8443/v1/")

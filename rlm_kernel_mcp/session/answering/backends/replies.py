@@ -48,7 +48,7 @@ def _of_chat(found: dict[str, Any]) -> Answer:
     if message.get("refusal") or choice.get("finish_reason") == "content_filter":
         raise _refused(answer)
     if choice.get("finish_reason") == "length":
-        raise _cut(answer)
+        raise cut_off(answer)
     if not isinstance(text, str):
         raise _odd(answer)
     return answer
@@ -72,7 +72,7 @@ def _of_responses(found: dict[str, Any]) -> Answer:
     if reason == "content_filter" or any(part.get("type") == "refusal" for part in parts):
         raise _refused(answer)
     if found.get("status") == "incomplete":
-        raise _cut(answer)
+        raise cut_off(answer)
     if not texts or found.get("status") not in (None, "completed"):
         raise _odd(answer)
     return answer
@@ -112,7 +112,8 @@ def _refused(answer: Answer) -> Unanswered:
     return Unanswered("refused", "The model refused to answer, or its provider kept the answer back.", answer=answer)
 
 
-def _cut(answer: Answer) -> Unanswered:
+def cut_off(answer: Answer) -> Unanswered:
+    """An answer that is only the beginning of one."""
     return Unanswered(
         "too_large",
         "The answer was cut off at the most tokens that it may have (RLM_SUBCALL_OUTPUT_TOKENS). "

@@ -1,0 +1,159 @@
+"""The backend `claude`: the program `claude` of the user's machine, without tools, one run of it for each question.
+
+Is: which program that is, its trial before the first question, and its runs. Is not: a retry, which is for all backends
+the same (`session/answering/sending.py`). Above: `session/boards/choice.py`. Below: `command.py`, `lines.py`, `run.py`,
+`trial.py`, `backends/key.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.session.answering.backends.key import blacked_out, key_of
+from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Facts, Unanswered
+from rlm_kernel_mcp.session.answering.claude.command import arguments, environment, input_of
+from rlm_kernel_mcp.session.answering.claude.lines import Said
+from rlm_kernel_mcp.session.answering.claude.run import Lifeline, ran
+from rlm_kernel_mcp.session.answering.claude.trial import tried
+from rlm_kernel_mcp.variables.claude import KEYS, NOT_FOUND, PROXIED
+from rlm_kernel_mcp.variables.subcalls import Secret, SubcallSettings
+
+CLOSE_S: Final = 20.0
+"""How long the end of its runs may take; they are killed at once."""
+_threads: Final = ThreadPoolExecutor(1, thread_name_prefix="looks for claude")
+"""Not asyncio's own: the server's end would wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A program, and what tells it from the next version of it."""
+
+    path: str
+    place: str
+    identity: tuple[int, int, int, int]
+
+
+class ClaudeBackend:
+    """One user's program."""
+
+    def __init__(self, settings: SubcallSettings) -> None:
+        self._settings = settings
+        self._tried: Found | None = None
+        self._trying: asyncio.Task[None] | None = None
+        self._runs: dict[asyncio.Task[tuple[int | None, str]], Lifeline] = {}
+        tokens = settings.output_tokens
+        model = settings.model or "the model of its own choice"
+        self.facts = Facts(
+            name="claude",
+            where=settings.where,
+            model=settings.model,
+            models=settings.models,
+            how=f"each question goes to claude ({model}) without tools at {settings.where}; an answer has at most "
+            f"{tokens:,} tokens",
+            is_open_world=True,
+            output_tokens=tokens,
+            form=f"{tokens} 1",
+        )
+
+    def __repr__(self) -> str:
+        return f"ClaudeBackend({self.facts.where})"
+
+    async def answer(self, asked: Asked) -> Answer:
+        """Run the program for one question.
+
+        Raises:
+            Unanswered: as `lines.py` and `trial.py` say, or there is no program.
+        """
+        try:
+            found, given = await asyncio.get_running_loop().run_in_executor(_threads, self._looked)
+        except InvalidInput as error:
+            raise Unanswered("backend", f"{error.message} {error.next_step}", is_for_all=True) from None
+        await self._ready(found, given)
+        said = Said()
+        try:
+            return self._cleared(said.answer(*await self._run(found, given, asked.model, input_of(asked), said)), given)
+        except Unanswered as unanswered:
+            unanswered.message = _cleared(unanswered.message, given)
+            raise
+
+    async def close(self) -> None:
+        """End its runs. Safe to call twice."""
+        for lifeline in self._runs.values():
+            lifeline.cut()
+        if tasks := {*self._runs, *([self._trying] if self._trying else [])}:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
+
+    def _looked(self) -> tuple[Found, dict[str, str]]:
+        """The program, and what the user's environment has for it. It waits for the disk.
+
+        Raises:
+            InvalidInput: there is none, or the key's file cannot be read.
+        """
+        settings = self._settings
+        given = {name: value.value for name, value in settings.environment}
+        if settings.key_file is not None and (key := key_of(settings)) is not None:
+            given["ANTHROPIC_API_KEY"] = key.value
+        path = settings.program()
+        if path is None:
+            raise InvalidInput(NOT_FOUND, "The user has to install it, or to set PATH in the server's environment.")
+        place, one = os.path.realpath(path), os.stat(path)  # noqa: PTH116 (by one name, as it is run)
+        return Found(path, place, (one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns)), given
+
+    async def _ready(self, found: Found, given: dict[str, str]) -> None:
+        """Wait until the program was tried; the first question does it for all."""
+        while self._tried != found:
+            if self._trying is None or self._trying.done():
+                self._trying = asyncio.create_task(self._try(found, given), name="trial of claude")
+            await asyncio.shield(self._trying)
+
+    async def _try(self, found: Found, given: dict[str, str]) -> None:
+        public = {name: value for name, value in given.items() if name not in {*KEYS, *PROXIED}}
+
+        async def run(more: Mapping[str, str], text: bytes, said: Said) -> tuple[int | None, str]:
+            return await self._run(found, {**public, **more}, self._settings.model, text, said)
+
+        await tried(run)
+        self._tried = found
+
+    async def _run(
+        self, found: Found, given: dict[str, str], model: str, text: bytes, said: Said
+    ) -> tuple[int | None, str]:
+        """One run. Where this wait is cancelled the program is killed at once, and its end is not waited for."""
+        settings = self._settings
+        argv = (found.path, *arguments(model, settings.max_usd))
+        lifeline = Lifeline()
+        work = ran(argv, environment(given, settings.output_tokens), text, said.take, lifeline)
+        task = asyncio.create_task(work, name="run of claude")
+        self._runs[task] = lifeline
+        task.add_done_callback(partial(_over, self._runs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            lifeline.cut()
+            raise
+
+    def _cleared(self, answer: Answer, given: dict[str, str]) -> Answer:
+        return replace(answer, text=_cleared(answer.text, given), model_said=_cleared(answer.model_said, given))
+
+
+def _cleared(text: str, given: dict[str, str]) -> str:
+    """Without a key that the endpoint may have repeated."""
+    for name in KEYS:
+        if name in given:
+            text = blacked_out(text, Secret(given[name]))
+    return text
+
+
+def _over(
+    runs: dict[asyncio.Task[tuple[int | None, str]], Lifeline], task: asyncio.Task[tuple[int | None, str]]
+) -> None:
+    runs.pop(task).cut()
+    if not task.cancelled():
+        task.exception()  # nobody may wait for it any more
