@@ -28,7 +28,16 @@ from typing import Final, Literal, NotRequired, TypedDict, get_args
 
 SUBCALLS: Final = "rlm_subcalls_request"
 
-ASKING: Final = ("llm_query", "llm_query_batched", "llm_query_async", "budget", "forecast", "SubcallError")
+ASKING: Final = (
+    "llm_query",
+    "llm_query_batched",
+    "llm_query_async",
+    "rlm_query",
+    "rlm_query_batched",
+    "budget",
+    "forecast",
+    "SubcallError",
+)
 """The names with which code asks. Every kernel has them; where nobody answers they say so, and no client is told."""
 
 Kind = Literal["llm", "rlm", "function"]
@@ -64,6 +73,8 @@ ITEM_CHARS_MAX: Final = 400_000
 """Characters of a question: its prompt and its text."""
 BATCH_MAX: Final = 10_000
 """Questions of one batch, and of one session that may be open; of more than these none is read."""
+CHILDREN_MAX: Final = 100
+"""Child sessions of one batch, and those that one session may have asked for at a time."""
 OPEN_BYTES_MAX: Final = 64 << 20
 """What their texts take in the host; beyond this none is read either."""
 SCHEMA_CHARS_MAX: Final = 64_000
@@ -85,6 +96,8 @@ class Opts(TypedDict):
     fresh: NotRequired[bool]
     kind: NotRequired[Kind]
     """`llm` where it is left out."""
+    of: NotRequired[int]
+    """How many questions of the kind `rlm` the call has: they share what is left of the limits."""
 
 
 class BudgetRow(TypedDict):

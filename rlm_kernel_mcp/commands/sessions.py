@@ -91,15 +91,18 @@ def _fields(record: SessionRecord, holder: int | None) -> dict[str, Any]:
         "kind": record.kind,
         "chars": chars,
         "pid": holder,
+        "parent": record.parent,
+        "depth": record.depth,
     }
 
 
 def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
     one = _fields(record, holder)
+    context = one["kind"] if one["chars"] is None else f"{one['kind']}, {counted(one['chars'], 'character')}"
     cells = (
         one["session_id"],
         one["status"],
-        one["kind"] if one["chars"] is None else f"{one['kind']}, {counted(one['chars'], 'character')}",
+        context if record.parent is None else f"{context}; child of {record.parent}",
         f"{one['step_index']:,}",
         one["last_used_at"],
         "none" if holder is None else f"pid {holder}" if holder else "not known",

@@ -176,6 +176,7 @@ def session(row: reports.SessionSummary) -> str:
     return (
         f"- {code(row.session_id)}: {row.status}; {_size(row)}; "
         f"{_used(row.counters)}; created {row.created_at}, last used {row.last_used_at}{_WHOSE[row.connection]}"
+        f"{'' if row.parent is None else f'; child of {code(row.parent)}'}"
     )
 
 

@@ -227,6 +227,8 @@ def _event(event: TraceEvent, detail: str, max_chars: int) -> dict[str, Any]:
 def _session(row: reports.SessionSummary) -> dict[str, Any]:
     data = asdict(row)
     digest, loading = data.pop("sha256"), data.pop("loading")
+    if row.parent is None:
+        del data["parent"], data["depth"]
     more = {"sha256": digest} if digest else {}
     more |= {"changed": True} if data.pop("changed") else {}
     if loading:

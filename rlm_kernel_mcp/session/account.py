@@ -30,6 +30,12 @@ class Account:
         """The first limit that was reached; no later one replaces it."""
         self.on_stop: Callable[[], None] = lambda: None
         """Called when it is reached."""
+        self.parent_id, self.depth = "", 0
+        """Where the session stands below others; an empty id: it has no parent."""
+        self.parent: Account | None = None
+        """Whose code asked for the session: what is used here is used there too."""
+        self.child_steps = 0
+        """Steps of sessions that this one's code has asked for."""
 
     @property
     def counters(self) -> Counters:
@@ -38,16 +44,19 @@ class Account:
     def recorded(self) -> dict[str, int]:
         """What the session's record has of it."""
         counters = {"step_index": self._steps, "runtime_ms": self._runtime_ms, "budget_used": self._chars}
-        return counters | self.subcalls.recorded()
+        children = {"child_steps": self.child_steps} if self.child_steps else {}
+        return counters | self.subcalls.recorded() | children
 
     @property
     def left(self) -> Left:
-        return Left(
-            steps_left=max(0, self.limits.max_steps - self._steps),
+        """Never more than the session above has left."""
+        own = Left(
+            steps_left=max(0, self.limits.max_steps - self._steps - self.child_steps),
             runtime_left_ms=max(0, self.limits.max_runtime_ms - self._runtime_ms),
             chars_left=max(0, self.limits.budget_limit - self._chars),
             **(self._subcalls_left() if self.answerer is not None else {}),
         )
+        return own if self.parent is None else _within(own, self.parent.left)
 
     def _subcalls_left(self) -> dict[str, int]:
         return {
@@ -81,26 +90,38 @@ class Account:
         """
         if code_chars > self.left.chars_left:
             self._reach("budget_exceeded")
+        if self.parent is not None:
+            self.check()
         if self.stop is None:
-            self._chars += code_chars
+            self.charge_chars(code_chars)
         return self.stop
 
     def begin_step(self) -> int:
         """Count a step; returns its index, from 1."""
         self._steps += 1
+        above = self.parent
+        while above is not None:
+            above.child_steps, above = above.child_steps + 1, above.parent
         return self._steps
 
     def charge_runtime(self, duration_ms: int) -> None:
-        """Charge time in which the session's code was executing."""
+        """Charge time in which the session's code was executing, here and above."""
         self._runtime_ms += duration_ms
+        if self.parent is not None:
+            self.parent.charge_runtime(duration_ms)
 
     def charge_subcalls(self, calls: int, tokens: int) -> None:
-        """Charge questions that were sent. Their limits end sub-calls, and never the session."""
+        """Charge questions that were sent. Their limits end sub-calls, and never the session.
+
+        Those above are charged by their own ledgers (`session/answering/ledger.py`).
+        """
         self.subcalls = SubcallsUsed(self.subcalls.calls + calls, self.subcalls.tokens + tokens)
 
     def charge_chars(self, chars: int) -> None:
-        """Charge characters delivered to the client."""
+        """Charge characters delivered to the client, here and above."""
         self._chars += chars
+        if self.parent is not None:
+            self.parent.charge_chars(chars)
 
     def exceed_budget(self) -> None:
         """Use up the budget: a step printed more than was left; the few characters that a cut left over are no use."""
@@ -108,11 +129,12 @@ class Account:
 
     def check(self) -> GuardrailStop | None:
         """After a step or a delivery: the limit that has been reached, if any."""
-        if self._runtime_ms >= self.limits.max_runtime_ms:
+        left = self.left
+        if not left.runtime_left_ms:
             self._reach("timeout")
-        elif self._chars >= self.limits.budget_limit:
+        elif not left.chars_left:
             self._reach("budget_exceeded")
-        elif self._steps >= self.limits.max_steps:
+        elif not left.steps_left:
             self._reach("max_steps")
         return self.stop
 
@@ -120,3 +142,18 @@ class Account:
         if self.stop is None:
             self.stop = limit
             self.on_stop()
+
+
+def _within(own: Left, above: Left) -> Left:
+    """No more of anything than is left above."""
+    subcalls, tokens = own.subcalls_left, own.subcall_tokens_left
+    if subcalls is not None and tokens is not None:
+        subcalls = min(subcalls, above.subcalls_left or 0)
+        tokens = min(tokens, above.subcall_tokens_left or 0)
+    return Left(
+        min(own.steps_left, above.steps_left),
+        min(own.runtime_left_ms, above.runtime_left_ms),
+        min(own.chars_left, above.chars_left),
+        subcalls,
+        tokens,
+    )

@@ -93,6 +93,7 @@ async def finalize(
     if text is not None:
         given = ("text", await asyncio.to_thread(_digest, text))
     async with session.final_lock:
+        session.require_not_ended()
         if session.final is None:
             await _take(session, given, text, quotes, max_output_chars or ROWS_CHARS)
         elif given not in (session.final_given, _digested(session.final_given)):
@@ -248,6 +249,8 @@ def _commit(session: Session, given: tuple[str, str], answer: str | PagedText, c
         extra=json.dumps({"final_given": given, **in_pages}),
     )
     session.journal.final(session.counters.step_index, reason, given[0], answer, session.account, checked.record())
+    if session.asked is not None:
+        session.asked.on_final(answer)
 
 
 async def _end(session: Session, let_go: Callable[[Session], None]) -> None:

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -36,21 +35,12 @@ from rlm_kernel_mcp.shielded import made_in_thread, shielded
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionLock, SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
 
-# No 0, 1, i, l or o.
-ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
-ID_CHARS: Final = 8
 REOPEN_S: Final = 30.0
 """How long a call waits for a session's record and its lock."""
 TRIES: Final = 3
 """How often a session is looked for that others take up just before, or ask for just after."""
 
 log = logging.getLogger(__name__)
-
-
-def new_session_id() -> str:
-    """A handle that nobody can guess, without letters that are taken for others."""
-    # 31 characters, 8 places: 39 bits. A guess costs a call, and reaches sessions of the same user only.
-    return "s_" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
 
 
 @dataclass(slots=True)
@@ -117,7 +107,6 @@ class Handles:
         Returns:
             The session, and its lock and first row, done when both are there; it raises what kept them from it.
         """
-        self.opened_by[session_id] = caller
         contexts = ContextList(session_id, self._shared.means, self._store, [prepared.context], caller.roots)
         record = SessionRecord(
             session_id=session_id,
@@ -130,21 +119,27 @@ class Handles:
             walls=json.dumps([asdict(wall) for wall in prepared.walls]),
             server_pid=os.getpid(),
         )
-        held = self._locks[session_id] = _Held()
-
-        def write_down() -> None:  # in the session's own order: the lock is released after its last row is written
-            held.take(self._store.acquire(session_id, is_new=True))
-            self._store.add_session(record)
-
-        written = self._writer.made(session_id, write_down)
-        session = reopen(record, self._shared, is_new=True)
-        session.owner = caller.slot_owner
+        session, written = self.enter(record, caller)
         session.kernel.adopt(prepared.kernel)
-        self.sessions[session_id] = session
         first = session.contexts.contexts.first
         first.take_over(prepared.context)
         session.contexts.contexts.hash_later(first, prepared.unhashed)
         session.journal.opened(session.contexts.report(first), prepared.walls, prepared.duration_ms, session.account)
+        return session, written
+
+    def enter(self, record: SessionRecord, caller: Caller) -> tuple[Session, asyncio.Future[None]]:
+        """The session of a new record, and its lock and first row, as `_add`."""
+        own_id = record.session_id
+        self.opened_by[own_id], held = caller, _Held()
+        self._locks[own_id] = held
+
+        def write_down() -> None:  # in the session's own order: the lock is released after its last row is written
+            held.take(self._store.acquire(own_id, is_new=True))
+            self._store.add_session(record)
+
+        written = self._writer.made(own_id, write_down)
+        session = self.sessions[own_id] = reopen(record, self._shared, is_new=True)
+        session.owner = caller.slot_owner
         return session, written
 
     async def _undo(self, session_id: str, prepared: Prepared, written: Iterable[asyncio.Future[None]]) -> None:

@@ -131,6 +131,11 @@ async def end_for_its_program(session: Session, let_go: Callable[[Session], None
 
 def _require_unused(session: Session, *, stopped: bool = False) -> None:
     session.require_idle()
+    if session.asked is not None:
+        raise SessionBusy(
+            f"Session {session.session_id} answers a question of a step that runs in the process which has it.",
+            "Work in it over a connection to the same host; `rlm-kernel-mcp doctor` says why there is none.",
+        )
     if session.kernel.runs_a_cell:
         raise SessionBusy(
             f"A person's cell is running in session {session.session_id}, from an attached console.",

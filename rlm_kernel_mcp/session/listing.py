@@ -130,6 +130,8 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> 
         counters=counters,
         loading=first if isinstance(first, LoadingReport) else None,
         changed=isinstance(first, ContextReport) and first.changed,
+        parent=record.parent,
+        depth=record.depth,
     )
 
 

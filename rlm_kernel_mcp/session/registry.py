@@ -21,12 +21,14 @@ from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.boards.choice import switchboard_of
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.ids import new_session_id
 from rlm_kernel_mcp.session.calls.wishes import StepWishes
+from rlm_kernel_mcp.session.children.opening import open_children
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.contexts.names import LINES, check_name
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.evidence.citations import Quote
-from rlm_kernel_mcp.session.handles import Handles, new_session_id
+from rlm_kernel_mcp.session.handles import Handles
 from rlm_kernel_mcp.session.idle_watch import end_all, end_for_its_program, watch_all
 from rlm_kernel_mcp.session.kernels.loaders import loaders_of
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
@@ -77,6 +79,7 @@ class Registry:
         self._shared = ServerResources(*shared, loaders=loaders, feeds=feeds or Feeds(), switchboard=self._board)
         self.handles = Handles(self._shared)
         self._sessions = self.handles.sessions
+        open_children(self._board, self, self._shared)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self.own = Caller.of("", settings)  # last: nobody closes it where something of the above fails
@@ -263,14 +266,13 @@ class Registry:
         self, *, state: listing.State = "live", limit: int = 20, offset: int = 0, caller: Caller | None = None
     ) -> reports.SessionList:
         """This server's sessions and those of others, the last used first."""
-        wanted = listing.Wanted(state, limit, offset)
         opened_by, asks = self.handles.opened_by, caller or self.own
 
         def connection(session_id: str) -> reports.Connection | None:
             opener = opened_by.get(session_id)
             return None if opener is None or not opener.is_connected else "this" if opener is asks else "other"
 
-        return await listing.listed(self.store, self._sessions, wanted, connection)
+        return await listing.listed(self.store, self._sessions, listing.Wanted(state, limit, offset), connection)
 
     async def close(self) -> None:
         """End every kernel and leave no process, whatever one of them does. Safe to call twice."""

@@ -39,6 +39,7 @@ from rlm_kernel_mcp.session.trace.rows import KERNEL_GONE, said_of, unreported_o
 from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.session.watching.telling import Telling
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.store.pruning import ABANDONED, ENDED
 from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.writer import Writer
@@ -93,12 +94,7 @@ def reopen(
 
 
 def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots | None, *, is_new: bool) -> Session:
-    limits = Guardrails(**json.loads(record.limits))
-    # Our own record, but on disk: a damaged one must not be anything worse than an error.
-    counters: dict[str, int] = json.loads(record.counters or "{}")
-    subcalls = SubcallsUsed(counters.pop("subcalls", 0), counters.pop("subcall_tokens", 0))
-    account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
-    account.subcalls = subcalls
+    account = _account(record)
     telling = Telling(record.session_id, shared.feeds)
     journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer, telling)
     file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
@@ -124,6 +120,11 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
     session = Session(record.session_id, account, contexts, recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at
     extra: dict[str, Any] = json.loads(record.extra or "{}")
+    session.ended = _ended(record, extra, is_new=is_new)
+    if session.ended is not None:
+        session.finished_at = record.finished_at
+        session.states.on(Event.FINAL_ANSWER)
+        return session
     if record.status == "finalized":
         session.final, session.finished_at = record.final_answer or "", record.finished_at
         given = extra.get("final_given", ["", ""])
@@ -132,12 +133,32 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
         session.states.on(Event.FINAL_ANSWER)
         return session
     if is_new:
+        session.kernel.is_first = record.parent is not None
         return session
     if record.kernel_pid:
         extra = {}  # of an earlier kernel
     _remember(session, str(extra.get(KERNEL_GONE) or "the server that had the session's kernel has ended"))
     session.told.unreported = unreported_of(extra)
     return session
+
+
+def _account(record: SessionRecord) -> Account:
+    """What it has used, and of which limits."""
+    limits = Guardrails(**json.loads(record.limits))
+    # Our own record, but on disk: a damaged one must not be anything worse than an error.
+    counters: dict[str, int] = json.loads(record.counters or "{}")
+    subcalls = SubcallsUsed(counters.pop("subcalls", 0), counters.pop("subcall_tokens", 0))
+    child_steps = counters.pop("child_steps", 0)
+    account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
+    account.subcalls, account.child_steps = subcalls, child_steps
+    account.parent_id, account.depth = record.parent or "", record.depth
+    return account
+
+
+def _ended(record: SessionRecord, extra: dict[str, Any], *, is_new: bool) -> str | None:
+    """Why a child ended without an answer. One that no server has any more has no parent that waits."""
+    is_abandoned = record.parent is not None and not is_new and record.status != "finalized"
+    return ABANDONED if is_abandoned else extra.get(ENDED)
 
 
 def _answering(record: SessionRecord, shared: ServerResources, account: Account, *, is_new: bool) -> Answering:

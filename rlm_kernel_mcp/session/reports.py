@@ -287,3 +287,6 @@ class SessionSummary:
     changed: bool = False
     connection: Connection | None = None
     """Whose it is: of the connection that asks, of another one, or of none that is there."""
+    parent: str | None = None
+    """The session whose code asked for it."""
+    depth: int = 0

@@ -19,6 +19,7 @@ from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.calls.step_reports import StepReports
+from rlm_kernel_mcp.session.children.asked import Asked, require_not_ended
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.loads import ContextLoads
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -70,6 +71,9 @@ class Session:
         self.checked: Checked | None = None
         """What the final answer cites; None where the server that took it did not check."""
         self.finished_at: str | None = None
+        self.asked: Asked | None = None
+        self.ended: str | None = None
+        """The question that it was opened for, while that waits; and why it has ended without an answer."""
         self._running: RunningStep | None = None
         self._task: asyncio.Task[None] | None = None
         self.told = StepReports(account, self.contexts, self.kernel, journal, self.states)
@@ -105,7 +109,7 @@ class Session:
     def held(self) -> bool:
         """Whether it has anything that is not in its record and its snapshots."""
         at_work = self.calls > 0 or self.running or self.changing or self.has_kernel or self.contexts.under_way
-        return at_work or self.told.unreported is not None or self.kernel.unreported
+        return at_work or self.asked is not None or self.told.unreported is not None or self.kernel.unreported
 
     @property
     def idle_kernel(self) -> Kernel | None:
@@ -179,11 +183,7 @@ class Session:
         return report
 
     async def await_step(self, index: int, *, wait_ms: int, max_output_chars: int | None) -> StepReport:
-        """Wait for a running step, or report a finished one again.
-
-        Raises:
-            InvalidInput: there is no such step.
-        """
+        """Wait for a running step, or report a finished one again. Raises: InvalidInput: there is no such step."""
         self._touch()
         if self._running is not None and self._running.index == index:
             return await self.told.when_done(self._running, wait_ms, max_output_chars)
@@ -274,8 +274,15 @@ class Session:
 
     def _touch(self) -> None:
         self.last_used_at, self.used_at_s = self.journal.now(), time.monotonic()
+        if self.asked is not None:
+            self.asked.on_use()
+
+    def require_not_ended(self) -> None:
+        """Raise SessionFinalized of a child that has ended without an answer."""
+        require_not_ended(self.session_id, self.ended)
 
     def _require_not_final(self) -> None:
+        self.require_not_ended()
         if self.finalized:
             raise SessionFinalized(f"Session {self.session_id} already has its final answer.")
 
@@ -286,6 +293,7 @@ class Session:
         self.require_idle()
 
     def require_idle(self) -> None:
-        """Raise SessionBusy if a step is running."""
+        """Raise SessionBusy if a step is running; or as `require_not_ended`."""
+        self.require_not_ended()
         if self._running is not None:
             raise self._running.busy(self.session_id)

@@ -8,6 +8,7 @@ session that is live anywhere is never removed. Is not: when (`upkeep.py`). Abov
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sqlite3
@@ -30,12 +31,21 @@ _EVENTS_AT_ONCE: Final = 64
 _PAGES_AT_ONCE: Final = 2_000
 _AGES: Final = (
     "SELECT session_id, last_used_at, julianday(?) - julianday(last_used_at) AS age FROM sessions "
-    "ORDER BY age DESC NULLS LAST"
+    "WHERE parent IS NULL OR parent NOT IN (SELECT session_id FROM sessions) ORDER BY age DESC NULLS LAST"
+)
+"""Of those that do not go with another one."""
+_ABANDONED: Final = "SELECT session_id FROM sessions WHERE parent IS NOT NULL AND status != 'finalized'"
+_END: Final = (
+    "UPDATE sessions SET status = 'finalized', finish_reason = ?, extra = ?, row_check = NULL WHERE session_id = ?"
 )
 _SIZE: Final = (
     "SELECT (page_count - freelist_count) * page_size / 1048576.0 "
     "FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()"
 )
+
+ENDED: Final = "ended"
+"""Why a child has finished that gave no answer; in its `extra`, the reason in words."""
+ABANDONED: Final = "the server that had its parent has ended"
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +61,8 @@ class Pruning:
     def run(self, now_iso: str, max_age_days: float, max_total_mb: float) -> None:
         """Remove the sessions older than `max_age_days`, then the oldest until the rest is small enough."""
         ages = self._database.read(_AGES, (now_iso,))
-        known = {session_id for session_id, _, _ in ages}
+        known = {session_id for (session_id,) in self._database.read("SELECT session_id FROM sessions")}
+        self._end_abandoned()
         files_mb = sum(size for session_id, size in _all_files_mb(self._state_dir).items() if session_id in known)
         oldest_s = datetime.fromisoformat(now_iso).timestamp() - max_age_days * DAY_S
         self._remove_strays(known, oldest_s, max_total_mb - files_mb - self._one(_SIZE))
@@ -84,6 +95,17 @@ class Pruning:
                 self._delete(session_id)
         finally:
             lock.release()
+
+    def _end_abandoned(self) -> None:
+        """End the children that their server left behind: nobody waits for their answers any more."""
+        for (session_id,) in self._database.read(_ABANDONED):
+            if session_id in self._live or not self._database.is_on_disk or (lock := self._lock(session_id)) is None:
+                continue
+            try:
+                self._do(_END, ENDED, json.dumps({ENDED: ABANDONED}), session_id)
+                self._remove_files(session_id)
+            finally:
+                lock.release()
 
     def _remove_strays(self, known: Container[str], oldest_s: float, room_mb: float) -> None:
         """Remove snapshots of sessions that are in no store, once they are too old or too large.
@@ -121,6 +143,13 @@ class Pruning:
             return None
 
     def _delete(self, session_id: str) -> None:
+        for (child,) in self._database.read("SELECT session_id FROM sessions WHERE parent = ?", (session_id,)):
+            # One that is live somewhere is removed by a later run, as one without a parent.
+            if child not in self._live and (lock := self._lock(child)) is not None:
+                try:
+                    self._delete(child)
+                finally:
+                    lock.release()
         self._do("DELETE FROM added_contexts WHERE session_id = ?", session_id)
         self._remove_files(session_id)
         for table in ("events", "subcalls", "answer_pages"):

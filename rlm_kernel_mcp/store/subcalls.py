@@ -98,6 +98,7 @@ _INSERT: Final = (
     f"INSERT OR REPLACE INTO subcalls ({', '.join(COLUMNS)}, text_bytes, row_check, texts) "  # noqa: S608 (ours)
     f"VALUES ({', '.join('?' * (len(COLUMNS) + 3))})"
 )
+_CHILDREN: Final = "SELECT session_id FROM sessions WHERE parent = ?"
 _HEADS: Final = f"SELECT {', '.join(COLUMNS)}, text_bytes, row_check FROM subcalls WHERE session_id = ?"  # noqa: S608
 
 
@@ -146,10 +147,14 @@ class Subcalls:
         self._database.write(note)
 
     def totals(self, session_id: str) -> tuple[int, int, float]:
-        """Questions that were sent, their tokens, and dollars as far as they are known."""
-        rows = self.rows(session_id)
-        sent = [row for row in rows if row.fate in ("answered", "late") or row.attempts]
-        return len(sent), sum(row.tokens_in + row.tokens_out for row in rows), sum(row.usd or 0.0 for row in rows)
+        """Questions that were sent, their tokens, and dollars as far as they are known; with those of its children."""
+        tree = [session_id]
+        for one in tree:
+            tree += [child for (child,) in self._database.read(_CHILDREN, (one,)) if child not in tree]
+        rows = [row for one in tree for row in self.rows(one)]
+        sent = sum(row.fate in ("answered", "late") or row.attempts > 0 for row in rows)
+        paid = [row for row in rows if row.child_session is None]  # what a child has spent is in its own rows
+        return sent, sum(row.tokens_in + row.tokens_out for row in paid), sum(row.usd or 0.0 for row in paid)
 
     def rows(
         self, session_id: str, from_step: int | None = None, to_step: int | None = None, batch: int | None = None

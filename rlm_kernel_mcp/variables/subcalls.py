@@ -24,6 +24,8 @@ ANTHROPIC_URL: Final = "https://api.anthropic.com"
 PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 """Read as every other program reads them, also in small letters."""
 MILLION: Final = 1_000_000
+DEPTH_MAX: Final = 4
+"""Of sessions below one another: each level multiplies what one question may begin."""
 AGENT_QUESTIONS: Final = 200
 """That an agent answers in a session, where the user names no number: beyond some hundreds an endpoint is better."""
 OF_CLAUDE: Final = {"RLM_SUBCALL_MAX": "200", "RLM_SUBCALL_PARALLEL": "4", "RLM_SUBCALL_OUTPUT_TOKENS": "8000"}
@@ -72,6 +74,8 @@ class SubcallSettings:
     price_usd: tuple[float, float] | None = None
     """Of a million tokens, in and out."""
     day_max: int = 10_000
+    depth: int = 1
+    """At which a model answers; above it sessions of their own do."""
     is_cached: bool = True
     proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """By the names that `urllib` has for them. They may hold a password."""
@@ -125,7 +129,8 @@ def load_subcall_settings(
         return NO_SUBCALLS
     if backend == "agent":
         most = limits["max_subcalls"] if "RLM_SUBCALL_MAX" in values else AGENT_QUESTIONS
-        return SubcallSettings("agent", max_subcalls=most, max_tokens=limits["max_tokens"], is_cached=is_cached)
+        tokens, depth = limits["max_tokens"], limits["depth"]
+        return SubcallSettings("agent", max_subcalls=most, max_tokens=tokens, depth=depth, is_cached=is_cached)
     model, key_file = values.get("RLM_SUBCALL_MODEL", ""), values.get("RLM_SUBCALL_KEY_FILE")
     common: dict[str, Any] = {
         "backend": backend,
@@ -168,6 +173,7 @@ def _limits(values: Mapping[str, str]) -> dict[str, Any]:
         "day_max": whole(values, "RLM_SUBCALL_DAY_MAX", 10_000, 0, 10_000_000, "questions"),
         "parallel": whole(values, "RLM_SUBCALL_PARALLEL", 16, 1, 64, "questions"),
         "per_minute": whole(values, "RLM_SUBCALL_RPM", 0, 1, 1_000_000, "questions") or None,
+        "depth": whole(values, "RLM_SUBCALL_DEPTH", 1, 1, DEPTH_MAX, "levels"),
         "output_tokens": whole(values, "RLM_SUBCALL_OUTPUT_TOKENS", 2_000, 16, 100_000, "tokens"),
     }
 

@@ -83,6 +83,7 @@ TABLE: Final = (
     Setting("RLM_SUBCALL_MAX_USD", "most dollars of a session; openai needs RLM_SUBCALL_PRICE", "no limit"),
     Setting("RLM_SUBCALL_PRICE", "dollars a million tokens, in and out: 0.25,2", "none"),
     Setting("RLM_SUBCALL_DAY_MAX", "most questions of a user's sessions in a day (UTC)", "10000"),
+    Setting("RLM_SUBCALL_DEPTH", "levels of questions; from 2 on rlm_query gets sessions of its own (at most 4)", "1"),
     Setting("RLM_SUBCALL_CACHE", "whether answers are kept for the same question", "on", ("on", "off")),
 )
 

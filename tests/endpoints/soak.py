@@ -116,8 +116,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
 
 def board_of(registry: Registry) -> Switchboard:
     """Who answers its sessions."""
-    assert isinstance(registry._board, Switchboard)
-    return registry._board
+    assert registry._board is not None
+    assert isinstance(registry._board.board, Switchboard)
+    return registry._board.board
 
 
 def board_is_quiet(registry: Registry) -> bool:
@@ -294,7 +295,7 @@ class Soak:
         answering = driver.session.kernel.recovery.answering
         assert isinstance(answering, Questions)
         broker: Any = answering._answers
-        used, ledger = driver.session.account.subcalls, broker._ledger
+        used, ledger = driver.session.account.subcalls, broker.broker.ledger
         tokens = sum(row.tokens_in + row.tokens_out for row in sent)
         assert (used.calls, used.tokens) == (len(sent), tokens), (used, len(sent), tokens)
         assert (ledger.used.subcalls, ledger.used.tokens) == (used.calls, used.tokens)

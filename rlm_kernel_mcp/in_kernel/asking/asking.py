@@ -15,7 +15,7 @@ from rlm_kernel_mcp.in_kernel.asking.calls import Call
 from rlm_kernel_mcp.in_kernel.asking.channel import Item
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
 from rlm_kernel_mcp.in_kernel.explore.spans import Span
-from rlm_kernel_mcp.questions_wire import BATCH_MAX, ITEM_CHARS_MAX, digest_of
+from rlm_kernel_mcp.questions_wire import BATCH_MAX, CHILDREN_MAX, ITEM_CHARS_MAX, digest_of
 
 
 class Budget(NamedTuple):
@@ -82,6 +82,28 @@ def llm_query_batched(
     return call.answers(items)
 
 
+def rlm_query(question: str, context: str, *, schema: Any = None) -> Any:
+    """Give a question about a text of its own to a child session: its own kernel, steps, budget and trace.
+
+    Whoever works there has the text as `context`, and what it finds is the answer (as `schema` asks for, as in
+    llm_query). It has a share of what is left of this session's limits. `budget().depth` is 1 where no session may
+    have a child: then this is llm_query(question, context). Raises SubcallError (.code, .message).
+    """
+    (got,) = _child_answers([question], [context], schema)
+    if isinstance(got, SubcallError):
+        raise got
+    return got
+
+
+def rlm_query_batched(questions: str | Sequence[str], contexts: Sequence[str], *, schema: Any = None) -> list[Any]:
+    """rlm_query for many contexts, in parallel; answers in order. One question for all, or a question each.
+
+    At most 100 at a time, each with its part of at most half of what is left of the limits. One that failed is a
+    SubcallError in its place, which is falsy.
+    """
+    return _child_answers(questions, contexts, schema)
+
+
 async def llm_query_async(
     prompt: str, text: str | None = None, *, schema: Any = None, model: str | None = None, fresh: bool = False
 ) -> Any:
@@ -103,6 +125,22 @@ def forecast(prompts: str | Sequence[str], texts: Sequence[str] | None = None) -
     return found
 
 
+def _child_answers(questions: Any, contexts: Any, schema: object) -> list[Any]:
+    call = _call(schema, None, fresh=False)
+    items = _items(questions, contexts, "questions", "contexts")
+    call = call.for_children(len(items))
+    if budget().depth <= 1:  # it is llm_query
+        _, refused = _forecast(call, items) if len(items) > 1 else (None, None)
+        if refused is not None:
+            raise refused
+    elif len(items) > CHILDREN_MAX:
+        raise SubcallError(
+            "too_many",
+            f"A batch may have {CHILDREN_MAX:,} child sessions and not {len(items):,}; ask one about more of the text.",
+        )
+    return call.answers(items)
+
+
 def _forecast(call: Call, items: Sequence[Item]) -> tuple[Forecast, SubcallError | None]:
     # One that is too large is not asked at all, and fails by itself.
     fitting = (item for item in items if len(item.prompt) + len(item.text or "") <= ITEM_CHARS_MAX)
@@ -119,16 +157,18 @@ def _call(schema: object, model: str | None, fresh: bool, *, by_task: bool = Fal
     return Call.of(schema, None if model is None else _text("model", model), fresh, by_task=by_task)
 
 
-def _items(prompts: Any, texts: Any) -> list[Item]:
+def _items(prompts: Any, texts: Any, asked: str = "prompts", about: str = "texts") -> list[Item]:
     if isinstance(texts, str | Span):  # else its characters would be asked about
-        raise TypeError("texts must be a sequence of str; for one text use llm_query")
+        one = "llm_query" if about == "texts" else "rlm_query"
+        raise TypeError(f"{about} must be a sequence of str; for one text use {one}")
     if texts is not None:
         texts = list(texts)
     if isinstance(prompts, str):
         prompts = [prompts] * (1 if texts is None else len(texts))
     prompts = list(prompts)
     if texts is not None and len(texts) != len(prompts):
-        raise ValueError(f"prompts: {len(prompts):,}, texts: {len(texts):,}; give one prompt for all, or one for each")
+        counts = f"{asked}: {len(prompts):,}, {about}: {len(texts):,}"
+        raise ValueError(f"{counts}; give one of {asked} for all, or one for each")
     if len(prompts) > BATCH_MAX:
         raise SubcallError(
             "too_many",
@@ -163,6 +203,11 @@ FUNCTIONS: Final[Mapping[str, tuple[Callable[..., object], str]]] = {
         "llm_query_batched('question' or one each, texts) -> answers in order, in parallel; failed ones are falsy",
     ),
     "llm_query_async": (llm_query_async, "the same for await and asyncio.gather"),
+    "rlm_query": (
+        rlm_query,
+        "rlm_query('question', text, schema=...) -> what a child session finds in a text of its own",
+    ),
+    "rlm_query_batched": (rlm_query_batched, "rlm_query_batched('question' or one each, texts) -> the same for many"),
     "budget": (budget, "budget() -> what is left of all limits"),
     "forecast": (forecast, "forecast(prompts, texts) -> what a batch would take"),
     "SubcallError": (SubcallError, "why a question has no answer: .code, .message"),

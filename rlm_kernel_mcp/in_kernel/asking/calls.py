@@ -8,9 +8,9 @@ Is not: what a caller may give (`asking.py`), nor the way to the host (`channel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.asking import state
 from rlm_kernel_mcp.in_kernel.asking.channel import Channel, Item
@@ -18,6 +18,8 @@ from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
 from rlm_kernel_mcp.in_kernel.asking.schemas import Missed, Schema
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting
 from rlm_kernel_mcp.questions_wire import Opts
+
+FORM: Final = "The data is an answer to this question: {question}\n\nGive the same answer as JSON, and nothing else."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Call:
             opts["fresh"] = True
         return cls(channel, opts, checked)
 
+    def for_children(self, count: int) -> Call:
+        """The same call, of so many questions for sessions of their own."""
+        opts: Opts = {**self.opts, "kind": "rlm", "of": max(1, count)}
+        return replace(self, opts=opts)
+
     def answers(self, items: Sequence[Item]) -> list[Any]:
         """A value or a SubcallError for each question."""
         got, asked = self._wait(items)
@@ -49,7 +56,7 @@ class Call:
             return got
         missed = self._check(got, self.schema)
         if missed:
-            again, asked = self._wait([replace(items[at], repair=why) for at, why in missed.items()])
+            again, asked = self._wait_again(items, got, missed)
             still = self._check(again, self.schema)
             for place, at in enumerate(missed):
                 got[at] = _without_schema(still[place]) if place in still else again[place]
@@ -58,6 +65,17 @@ class Call:
                 self.channel.missed([asked[place].id for place in still], gate)
                 gate.wait()
         return got
+
+    def _wait_again(
+        self, items: Sequence[Item], got: Sequence[Any], missed: Mapping[int, str]
+    ) -> tuple[list[Any], list[Waiting]]:
+        if "kind" not in self.opts:
+            return self._wait([replace(items[at], repair=why) for at, why in missed.items()])
+        # A child has done its work: a model brings what it found into form.
+        opts: Opts = {**self.opts}
+        del opts["kind"], opts["of"]
+        plain = replace(self, opts=opts)
+        return plain._wait([Item(FORM.format(question=items[at].prompt), got[at], why) for at, why in missed.items()])
 
     def _wait(self, items: Sequence[Item]) -> tuple[list[Any], list[Waiting]]:
         asked: list[Waiting] = []

@@ -44,6 +44,7 @@ class Wishes:
     model: str | None
     fresh: bool
     kind: Kind = "llm"
+    of: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,10 @@ def _wishes(opts: dict[str, Any]) -> Wishes:
     if type(batch) is not int or not 0 <= batch <= ID_MAX:
         raise ValueError
     schema, model = _optional(opts.get("schema"), SCHEMA_CHARS_MAX), _optional(opts.get("model"), MODEL_CHARS_MAX)
-    return Wishes(batch, schema, model, fresh, _kind(opts.get("kind", "llm")))
+    of = opts.get("of", 1)
+    if type(of) is not int or not 0 < of <= BATCH_MAX:
+        raise ValueError
+    return Wishes(batch, schema, model, fresh, _kind(opts.get("kind", "llm")), of)
 
 
 def _kind(said: object) -> Kind:

@@ -252,6 +252,8 @@ def _row(session_id: str, facts: Facts, row_id: int, entry: Entry, ts: str) -> S
         batch=question.batch,
         number=question.number,
         kind=question.kind,
+        depth=question.depth,
+        child_session=entry.said.child,
         backend=facts.name,
         answered_by=entry.said.by or facts.identity,
         model_asked=entry.model,

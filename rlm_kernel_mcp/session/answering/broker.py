@@ -56,10 +56,11 @@ class Broker:
         self._session_id = session_id
         self._sender = sender
         self.desk: Desk | None = sender.desk
+        self.model = facts.model
         self._facts = facts
-        self._ledger = ledger
+        self.ledger = ledger
         self._books = books
-        self._record = Record(session_id, facts, books)
+        self.record = Record(session_id, facts, books)
         self._jobs: dict[Place, Job] = {}
         self._open: dict[int, Job] = {}
         self._new: list[Job] = []
@@ -75,15 +76,15 @@ class Broker:
 
     def ask(self, question: Question, give: Give) -> None:
         """Have a question answered. `give` is called once, unless it is cancelled before. Never raises."""
-        self._record.step.begin(question)
+        self.record.step.begin(question)
         model = question.model or self._facts.model
-        if (why := self._refusal(model, question)) is not None:
-            self._record.ended(question, "failed", why)
+        if (why := self.refusal(model, question)) is not None:
+            self.record.ended(question, "failed", why)
             give(why)
             return
         key = self._keys_of(model, question.schema).of(digest_of(question.prompt, question.text))
-        if (found := self._record.step.remembered(question, key)) is not None:
-            self._record.ended(question, "duplicate", Answered(found[1]), duplicate_of=found[0])
+        if (found := self.record.step.remembered(question, key)) is not None:
+            self.record.ended(question, "duplicate", Answered(found[1]), duplicate_of=found[0])
             give(Answered(found[1]))
             return
         place = (key, question.fresh, question.repair)
@@ -103,7 +104,7 @@ class Broker:
         for number in numbers:
             if (job := self._open.pop(number, None)) is None:
                 continue
-            self._record.ended(job.waiting.pop(number).question, "failed", why)
+            self.record.ended(job.waiting.pop(number).question, "failed", why)
             if not job.waiting:
                 dropped.append(job)
         for job in dropped:
@@ -116,15 +117,15 @@ class Broker:
         """The step is over: what it has asked is stopped."""
         askers = ((number, job.waiting[number].question) for number, job in self._open.items())
         self.cancel([number for number, one in askers if (one.step_index, one.source) == (step_index, source)])
-        self._record.step.end(step_index)
+        self.record.step.end(step_index)
 
     def missed(self, numbers: Iterable[int]) -> None:
         """The kernel says that answers of the running step did not have their schema."""
-        self._record.missed(numbers)
+        self.record.missed(numbers)
 
     def tally(self, step_index: int) -> Tally:
         """What has become of the questions of the step that runs, or of the last one."""
-        return self._record.step.tally(step_index)
+        return self.record.step.tally(step_index)
 
     async def forecast(
         self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool
@@ -140,18 +141,18 @@ class Broker:
             found = self._books.kept_at_once(wanted)
             kept = await self._books.kept(wanted) if found is None else found
             wanted = [key for key in wanted if key not in kept]
-        forecast = self._ledger.forecast([sizes[key] for key in wanted], self._sender.seconds(len(wanted)))
-        why = self._refusal(model) or forecast.refusal or (self._sender.off() if wanted else None)
+        forecast = self.ledger.forecast([sizes[key] for key in wanted], self._sender.seconds(len(wanted)))
+        why = self.refusal(model) or forecast.refusal or (self._sender.off() if wanted else None)
         return replace(forecast, refusal=why)
 
     def left(self) -> QuestionsLeft:
         """What is left of the limits."""
-        left = self._ledger.left
+        left = self.ledger.left
         return QuestionsLeft(left.subcalls, left.tokens, left.usd)
 
     def answerer(self) -> Answerer:
         """Who answers, and within which limits."""
-        facts, limits = self._facts, self._ledger.limits
+        facts, limits = self._facts, self.ledger.limits
         return Answerer(
             backend=facts.name,
             model=facts.model or None,
@@ -177,16 +178,16 @@ class Broker:
         """Whether it is within the limits; then its cost is set aside."""
         if self._held:
             return Verdict.WAIT
-        verdict = self._ledger.set_aside(job.cost)
+        verdict = self.ledger.set_aside(job.cost)
         if verdict is Verdict.NO:
-            lack = self._ledger.lacks(1, job.cost.tokens_most, job.cost.usd_most)
+            lack = self.ledger.lacks(1, job.cost.tokens_most, job.cost.usd_most)
             what = f"The question, with up to {job.cost.most}, does not fit: {lack}. It was not asked."
             self._settle(job, Failed("budget", what))
         return verdict
 
     def may_ask_again(self, job: Job) -> str:
         """Set aside what it may cost beside what it has used; empty, or which limit is in the way."""
-        set_aside = self._ledger.set_aside_again(job.cost, *job.used(job.outcome))
+        set_aside = self.ledger.set_aside_again(job.cost, *job.used(job.outcome))
         if isinstance(set_aside, str):
             return set_aside
         job.cost = set_aside
@@ -198,12 +199,12 @@ class Broker:
 
     def taken_back(self, job: Job) -> None:
         """It had one, and nobody has seen it."""
-        self._ledger.give_back(job.cost)
+        self.ledger.give_back(job.cost)
 
     def ended(self, job: Job, outcome: Outcome | None) -> None:
         """Count what it took, and give the answer to all who wait for it."""
-        spent = self._ledger.settle(job.cost, job.spent(outcome))
-        self._record.step.sums(job.question).charge(spent)
+        spent = self.ledger.settle(job.cost, job.spent(outcome))
+        self.record.step.sums(job.question).charge(spent)
         told = outcome if isinstance(outcome, Answer) else outcome and outcome.answer
         said = Said(told.model_said, told.by) if told else NOBODY
         given: Given = STOPPED
@@ -216,15 +217,15 @@ class Broker:
             self._settle(job, given, spent=spent, said=said)
         else:
             self._forget(job)
-            self._record.ended(job.question, "late", given, spent=spent, said=said)
+            self.record.ended(job.question, "late", given, spent=spent, said=said)
 
     # Inside
 
-    def _refusal(self, model: str, question: Question | None = None) -> Failed | None:
+    def refusal(self, model: str, question: Question | None = None) -> Failed | None:
         """`question`: None, of a forecast."""
         if self._off is not None:
             return self._off
-        if question is not None and question.kind != "llm":
+        if question is not None and question.kind == "function":
             return OTHER_KIND
         why = self._facts.refusal(model, is_console=question is not None and question.source == "console")
         return None if why is None else Failed("refused", why)
@@ -238,7 +239,7 @@ class Broker:
         texts = (question.prompt, question.text or "", question.schema or "", question.repair or "")
         size = sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
         asked = Asked(question.prompt, question.text, model, question.schema, question.repair)
-        return Job(self, self._session_id, key, question, asked, self._ledger.cost(size + FRAME_BYTES))
+        return Job(self, self._session_id, key, question, asked, self.ledger.cost(size + FRAME_BYTES))
 
     def _forget(self, job: Job) -> None:
         """An equal question that comes from now on is one of its own."""
@@ -287,12 +288,12 @@ class Broker:
         waiting, job.waiting = list(job.waiting.values()), {}
         first = waiting[0].question
         if isinstance(given, Answered):
-            self._record.step.remember(first, job.key, given.text)
+            self.record.step.remember(first, job.key, given.text)
         for one in waiting:
             del self._open[one.question.number]
             if one.question is first:
-                self._record.ended(first, fate, given, spent=spent, said=said)
+                self.record.ended(first, fate, given, spent=spent, said=said)
             else:
-                self._record.ended(one.question, "duplicate", given, duplicate_of=first.number, said=said)
+                self.record.ended(one.question, "duplicate", given, duplicate_of=first.number, said=said)
         for one in waiting:
             one.give(given)

@@ -37,6 +37,11 @@ class Spent:
     queued_ms: int = 0
     duration_ms: int = 0
 
+    def and_more(self, more: Spent) -> Spent:
+        """Tokens and dollars of both."""
+        usd = None if self.usd is None and more.usd is None else (self.usd or 0.0) + (more.usd or 0.0)
+        return Spent(self.tokens_in + more.tokens_in, self.tokens_out + more.tokens_out, usd)
+
 
 NOTHING: Final = Spent()
 
@@ -47,6 +52,8 @@ class Said:
 
     model: str = ""
     by: str = ""
+    child: str | None = None
+    """The session that was to answer."""
 
 
 NOBODY: Final = Said()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from rlm_kernel_mcp.session.answering.keeping import Spent
+from rlm_kernel_mcp.session.answering.keeping import NOTHING, Spent
 from rlm_kernel_mcp.session.answering.questions import Failed, Forecast
 
 MILLION: Final = 1_000_000
@@ -39,6 +39,11 @@ class Limits:
     subcalls: int
     tokens: int
     usd: float | None = None
+
+    def within(self, above: Limits) -> Limits:
+        """The lower one of each."""
+        usd = [one for one in (self.usd, above.usd) if one is not None]
+        return Limits(min(self.subcalls, above.subcalls), min(self.tokens, above.tokens), min(usd, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,10 @@ class Ledger:
         self._subcalls, self._tokens, self._usd = used.subcalls, used.tokens, used.usd
         self._open = 0
         self._tokens_set_aside, self._usd_set_aside = 0, 0.0
+        self.spent_here = NOTHING
+        """What was used since it was made."""
+        self.above: Ledger | None = None
+        """That of the session whose code has asked for this one: what is spent here is spent there too."""
 
     @property
     def used(self) -> Used:
@@ -111,11 +120,12 @@ class Ledger:
     def left(self) -> Limits:
         """What may still be used; what is set aside counts as used."""
         usd = self.limits.usd
-        return Limits(
+        own = Limits(
             max(0, self.limits.subcalls - self._subcalls - self._open),
             max(0, self.limits.tokens - self._tokens - self._tokens_set_aside),
             None if usd is None else max(0.0, usd - self._usd - self._usd_set_aside),
         )
+        return own if self.above is None else own.within(self.above.left)
 
     def cost(self, utf8_bytes: int) -> Cost:
         """Of a question of so many bytes."""
@@ -135,18 +145,25 @@ class Ledger:
         if tokens > left.tokens:
             return f"{left.tokens:,} of {self.limits.tokens:,} tokens are left"
         if left.usd is not None and (usd > left.usd or left.usd <= 0):  # what it will cost may not be known
-            return f"${left.usd:.2f} of ${self.limits.usd:.2f} are left"
+            of = "" if self.limits.usd is None else f" of ${self.limits.usd:.2f}"
+            return f"${left.usd:.2f}{of} are left"
         return ""
 
     def set_aside(self, cost: Cost) -> Verdict:
         """Before a question is sent: reserve the most that it can cost, if it may be sent."""
         if self.lacks(1, cost.tokens_most, cost.usd_most):
+            # Never for what others of the session above have set aside: one of them waits for this one.
             could_be_less = self._open > 0 and self.limits.subcalls > self._subcalls + self._open
             return Verdict.WAIT if could_be_less else Verdict.NO
-        self._open += 1
-        self._tokens_set_aside += cost.tokens_most
-        self._usd_set_aside += cost.usd_most
+        self._reserve(cost.tokens_most, cost.usd_most, 1)
         return Verdict.GO
+
+    def _reserve(self, tokens: int, usd: float, calls: int = 0) -> None:
+        self._open += calls
+        self._tokens_set_aside += tokens
+        self._usd_set_aside += usd
+        if self.above is not None:
+            self.above._reserve(tokens, usd, calls)
 
     def set_aside_again(self, cost: Cost, tokens_in: int, tokens_out: int, usd: float | None) -> Cost | str:
         """Before a question is sent once more: what its last attempt has used is not there for the next one any more.
@@ -156,8 +173,7 @@ class Ledger:
         tokens, usd = tokens_in + tokens_out, usd or self._prices.of(tokens_in, tokens_out) or 0.0
         if lack := self.lacks(0, tokens, usd):
             return lack
-        self._tokens_set_aside += tokens
-        self._usd_set_aside += usd
+        self._reserve(tokens, usd)
         return cost.and_more(tokens, usd)
 
     def give_back(self, cost: Cost) -> None:
@@ -165,16 +181,25 @@ class Ledger:
         self._open -= 1
         self._tokens_set_aside -= cost.tokens_most
         self._usd_set_aside = max(0.0, self._usd_set_aside - cost.usd_most) if self._open else 0.0
+        if self.above is not None:
+            self.above.give_back(cost)
 
     def settle(self, cost: Cost, spent: Spent) -> Spent:
         """It was sent, and this is what it took; returns that with the price, where one is known."""
         self.give_back(cost)
         usd = self._prices.of(spent.tokens_in, spent.tokens_out) if spent.usd is None else spent.usd
+        spent = replace(spent, usd=usd)
+        self._spend(spent)
+        return spent
+
+    def _spend(self, spent: Spent) -> None:
         self._subcalls += 1
         self._tokens += spent.tokens_in + spent.tokens_out
-        self._usd += usd or 0.0
+        self._usd += spent.usd or 0.0
+        self.spent_here = self.spent_here.and_more(spent)
         self._spent(1, spent.tokens_in + spent.tokens_out)
-        return replace(spent, usd=usd)
+        if self.above is not None:
+            self.above._spend(spent)
 
     def forecast(self, sizes: Sequence[int], seconds: float | None) -> Forecast:
         """What questions of so many bytes would take, and whether that fits."""

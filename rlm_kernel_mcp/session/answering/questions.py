@@ -39,6 +39,10 @@ class Question:
     """It is asked once more, because the answer before did not have the schema: what the kernel's validator said."""
     kind: Kind = "llm"
     """What is asked; a model, unless it says otherwise."""
+    of: int = 1
+    """How many of its kind its call asks, as the kernel says."""
+    depth: int = 1
+    """How deep below a session without a parent it is answered."""
 
 
 @dataclass(frozen=True, slots=True)

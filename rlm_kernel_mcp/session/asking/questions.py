@@ -210,6 +210,7 @@ class Questions:
                 fresh=wishes.fresh,
                 repair=item.repair,
                 kind=wishes.kind,
+                of=wishes.of,
             )
             self._answers.ask(question, partial(self._given, channel, asking, item.id, wishes.schema is not None))
             return

@@ -14,15 +14,23 @@ from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.claude.claude_cli import ClaudeBackend
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
+from rlm_kernel_mcp.session.children.by_agent import ByAgent
+from rlm_kernel_mcp.session.children.nesting import Nest
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.writer import Writer
 from rlm_kernel_mcp.variables.subcalls import SubcallSettings
 
 
-def switchboard_of(settings: Settings, store: Store, writer: Writer) -> Switchboard | AgentBoard | None:
+def switchboard_of(settings: Settings, store: Store, writer: Writer) -> Nest | None:
     """Who answers; None: nobody does."""
     wanted = settings.subcalls
+    board = _board_of(wanted, store, writer)
+    depth = wanted.depth if wanted.backend == "agent" else 1
+    return None if board is None else Nest(board, depth, ByAgent())
+
+
+def _board_of(wanted: SubcallSettings, store: Store, writer: Writer) -> Switchboard | AgentBoard | None:
 
     def books_of(facts: Facts) -> StoreBooks:
         return StoreBooks(store, writer, facts, is_cached=wanted.is_cached, day_max=wanted.day_max)

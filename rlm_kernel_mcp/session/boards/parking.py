@@ -88,9 +88,7 @@ class Parking:
         asked, on_end = job.asked, partial(self._ended, job)
         prompt = asked.prompt if asked.repair is None else REPAIR.format(prompt=asked.prompt, why=asked.repair)
         of = job.question
-        self._parked[job] = self._desk.put(
-            prompt, asked.text, asked.schema, step_index=of.step_index, on_end=on_end, kind=of.kind
-        )
+        self._parked[job] = self._desk.put(prompt, asked.text, asked.schema, step_index=of.step_index, on_end=on_end)
 
     def _ended(self, job: Job, answer: AnswerGiven | None, by: str) -> None:
         """The desk has an answer, or does not wait any longer."""

@@ -65,8 +65,8 @@ class SessionKernel:
         self.current: Kernel | None = None
         self.gone_reason = "the kernel was gone"
         self._readers = 0
-        self._is_fresh = False
-        """Whether the kernel still has to be given its way to ask."""
+        self.is_first = self._is_fresh = False
+        """Whether the next kernel replaces none; and whether this one still has to be given its way to ask."""
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
 
@@ -234,8 +234,10 @@ class SessionKernel:
             # Owed also where it failed: else values that end every kernel would cost processor time for nothing.
             self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
         self.adopt(kernel)
-        self._loss = joined(self._loss, loss)
-        self._observer.on_kernel_restored(loss)
+        if not self.is_first:
+            self._loss = joined(self._loss, loss)
+            self._observer.on_kernel_restored(loss)
+        self.is_first = False
         return kernel
 
     @property

@@ -81,6 +81,10 @@ class Desk:
         self._arm()
         return one
 
+    def renew(self, one: Parked) -> None:
+        """Whoever has taken it is at work: the lease begins anew."""
+        self._pile.renew(one.id, _now_s())
+
     def drop(self, one: Parked) -> None:
         """Nobody waits for its answer any more."""
         self._pile.take_out(one.id)

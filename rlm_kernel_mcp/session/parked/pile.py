@@ -110,6 +110,11 @@ class Pile:
             del self._free[number]
             self._leases[number] = now_s + self._lease_s
 
+    def renew(self, number: int, now_s: float) -> None:
+        """If it is taken, it is for as long again from now on."""
+        if self._leases.pop(number, None) is not None:
+            self._leases[number] = now_s + self._lease_s
+
     def give_back(self, now_s: float) -> int:
         """Have those shown again whose lease has run out; how many there are."""
         lost = [number for number, until_s in self._leases.items() if until_s <= now_s]

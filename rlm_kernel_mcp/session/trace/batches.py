@@ -94,7 +94,9 @@ class Heads:
 
     def _line(self, row: SubcallRow) -> str:
         told = {name: value for name in TOLD if (value := getattr(row, name)) not in (None, "", 0)}
-        told |= {} if row.kind == "llm" else {"kind": row.kind}
+        if row.kind != "llm":
+            told |= {"kind": row.kind, "depth": row.depth}
+            told |= {} if row.child_session is None else {"child_session": row.child_session}
         if row.answered_by.startswith(BY_AGENT):  # of an endpoint it is the same for all
             told["answered_by"] = row.answered_by
         texts = self._store.subcalls.texts(row.session_id, row.id)

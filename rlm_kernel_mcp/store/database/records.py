@@ -45,6 +45,10 @@ class SessionRecord:
     finished_at: str | None = None
     extra: str | None = None
     """json: whatever else the session wants back."""
+    parent: str | None = None
+    """The session whose code asked the question that this one is to answer."""
+    depth: int = 0
+    """How many parents it has, one above the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,12 @@ HEAD_COLUMNS: Final = tuple(name for name in EVENT_COLUMNS if name not in EVENT_
 _session_values: Final = attrgetter(*SESSION_COLUMNS)
 _event_values: Final = attrgetter(*EVENT_COLUMNS)
 _event_texts: Final = attrgetter(*EVENT_TEXTS)
-_session_checked: Final = attrgetter(*(name for name in SESSION_COLUMNS if name != "final_answer"))
+_LATER_COLUMNS: Final = ("parent", "depth")
+"""That rows had not when their checksums were made: those of a session without a parent are made without them."""
+_session_checked: Final = attrgetter(
+    *(name for name in SESSION_COLUMNS if name not in ("final_answer", *_LATER_COLUMNS))
+)
+_child_checked: Final = attrgetter(*(name for name in SESSION_COLUMNS if name != "final_answer"))
 _event_checked: Final = attrgetter(*HEAD_COLUMNS)
 _SESSION_TYPES: Final = {field.name: str(field.type) for field in fields(SessionRecord)}
 _EVENT_TYPES: Final = {field.name: str(field.type) for field in fields(EventRow)}
@@ -167,7 +176,8 @@ def without_texts(event: EventRow) -> EventRow:
 def session_checks(record: SessionRecord) -> dict[str, int | None]:
     """The checksums of a session's row: values of `SESSION_CHECKS`."""
     answer = None if record.final_answer is None else check_of((record.final_answer,))
-    return {"row_check": check_of(_session_checked(record)), "answer_check": answer}
+    checked = (_session_checked if (record.parent, record.depth) == (None, 0) else _child_checked)(record)
+    return {"row_check": check_of(checked), "answer_check": answer}
 
 
 def event_checks(event: EventRow, text_bytes: int, answer: str | None = None) -> dict[str, int | None]:

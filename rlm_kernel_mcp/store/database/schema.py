@@ -73,6 +73,11 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             bytes INTEGER NOT NULL, page_check INTEGER NOT NULL, data BLOB NOT NULL,
             PRIMARY KEY (session_id, answer, number))""",
     ),
+    (
+        "ALTER TABLE sessions ADD COLUMN parent TEXT",
+        "ALTER TABLE sessions ADD COLUMN depth INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent IS NOT NULL",
+    ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""
 

@@ -1,0 +1,266 @@
+"""The questions of one session of which each gets a child session, beside those that its broker answers.
+
+Is: `Answers` of `session/asking/answers.py` around a broker: how deep a session is, which question may have a child,
+what that may use, and what becomes of the child at its parent's end. Is not: the child (`opening.py`), nor who works in
+it (`by_agent.py`). Above: `session/boards/choice.py`. Below: `shares.py`, `protocol.py`,
+`session/answering/broker.py`.
+
+A session without a parent has depth 0. What its code asks is answered at depth 1, and a session of its own answers
+there if the user allows more than that (`RLM_SUBCALL_DEPTH`); at the last depth a model does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final, Protocol
+from weakref import WeakValueDictionary
+
+from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.questions_wire import CHILDREN_MAX
+from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.answering.broker import STOPPED, Broker
+from rlm_kernel_mcp.session.answering.keeping import NOTHING, Said, Spent
+from rlm_kernel_mcp.session.answering.ledger import Cost, Verdict
+from rlm_kernel_mcp.session.answering.questions import (
+    Answered,
+    Answerer,
+    Failed,
+    Forecast,
+    Give,
+    Given,
+    Question,
+    QuestionsLeft,
+    Sketch,
+    Source,
+    Tally,
+)
+from rlm_kernel_mcp.session.children.protocol import Child, Ended, Opener, Way
+from rlm_kernel_mcp.session.children.shares import share_of
+from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.shielded import shielded
+
+log = logging.getLogger(__name__)
+END_S: Final = 60.0
+FREE: Final = Cost(0, 0, 0.0, 0.0)
+"""What is set aside for a question that a child answers, beside the question itself: the child's own are counted."""
+NOBODY_WAITS: Final = "its parent's step has ended, or does not wait for it any more"
+TOO_MANY: Final = Failed(
+    "too_many",
+    f"{CHILDREN_MAX:,} child sessions of this session are open, which is the most; ask when some have ended.",
+)
+
+
+@dataclass(eq=False, slots=True)
+class _Asked:
+    """A question that a child is to answer."""
+
+    question: Question
+    give: Give
+    queued_s: float = field(default_factory=time.monotonic)
+    begun_s: float | None = None
+    child: Child | None = None
+    task: asyncio.Task[Ended] | None = None
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether its child is being opened."""
+        return self.begun_s is not None and self.child is None
+
+
+class Board(Protocol):
+    """Who answers the questions of a registry's sessions that no child does."""
+
+    def broker(self, session_id: str, account: Account, *, is_new: bool = False) -> Broker:
+        """A session's own."""
+
+    async def settled(self, session_id: str) -> None:
+        """Wait until the trace has all that is known of a session's questions."""
+
+    async def close(self) -> None:
+        """End what is under way."""
+
+
+class Nest:
+    """One registry's: `Switchboard` of `session/asking/answers.py`. Belongs to its event loop."""
+
+    def __init__(self, board: Board, depth: int, way: Way) -> None:
+        """`depth`: the last one, at which a model answers. `way`: who works in children."""
+        self.board, self.depth, self.way = board, depth, way
+        self.opener: Opener | None = None
+        """Set by the registry, whose sessions they are."""
+        self._of: WeakValueDictionary[str, Nesting] = WeakValueDictionary()
+
+    def broker(self, session_id: str, account: Account, *, is_new: bool = False) -> Nesting:
+        """Who answers a session. What it spends is spent by its parent too, if that is here."""
+        broker = self.board.broker(session_id, account, is_new=is_new)
+        above = self._of.get(account.parent_id)
+        if above is not None:
+            account.parent, broker.ledger.above = above.account, above.broker.ledger
+        made = self._of[session_id] = Nesting(self, broker, session_id, account)
+        return made
+
+    def of(self, session_id: str) -> Nesting | None:
+        """A session's own, if it is here."""
+        return self._of.get(session_id)
+
+    async def settled(self, session_id: str) -> None:
+        """As the board."""
+        await self.board.settled(session_id)
+
+    async def close(self) -> None:
+        """As the board. Children end with their sessions."""
+        await self.board.close()
+
+
+class Nesting:
+    """One session's."""
+
+    def __init__(self, nest: Nest, broker: Broker, session_id: str, account: Account) -> None:
+        self._nest, self.broker, self._session_id, self.account = nest, broker, session_id, account
+        self._depth = account.depth
+        self.desk = broker.desk
+        self._open: dict[int, _Asked] = {}
+        if self.desk is not None:
+            others_are_coming = self.desk.are_coming
+            self.desk.are_coming = lambda: others_are_coming() or any(one.is_coming for one in self._open.values())
+        self._turns = asyncio.Semaphore(nest.way.at_once)
+        self._share: tuple[tuple[int, Source, int], Guardrails | Failed] | None = None
+        """Of the call that asked last: those that it asks have equal ones."""
+
+    @property
+    def depth_left(self) -> int:
+        """How many sessions may stand below one another from here on, the model at the end counted."""
+        return max(1, self._nest.depth - self._depth)
+
+    def ask(self, question: Question, give: Give) -> None:
+        """Have a question answered, as `Broker.ask`."""
+        if self._depth:
+            question = replace(question, depth=self._depth + 1)
+        if question.kind != "rlm" or self.depth_left <= 1:
+            self.broker.ask(question, give)
+            return
+        self.broker.record.step.begin(question)
+        limits = self._limits(question)
+        if isinstance(limits, Failed):
+            self.broker.record.ended(question, "failed", limits)
+            give(limits)
+            return
+        one = self._open[question.number] = _Asked(question, give)
+        one.task = asyncio.create_task(self._by_child(one, limits), name=f"child of {self._session_id}")
+        one.task.add_done_callback(partial(self._ended, one))
+
+    def _limits(self, question: Question) -> Guardrails | Failed:
+        """Those of the child, whose question counts from now on; or why it has none."""
+        if (why := self.broker.refusal(self.broker.model, question)) is not None:
+            return why
+        if len(self._open) >= CHILDREN_MAX:
+            return TOO_MANY
+        call = (question.step_index, question.source, question.batch)
+        if self._share is None or self._share[0] != call:
+            self._share = call, share_of(self.account.left, self.account.limits, question.of)
+        limits = self._share[1]
+        if isinstance(limits, Guardrails) and self.broker.ledger.set_aside(FREE) is not Verdict.GO:
+            lack = self.broker.ledger.lacks(1, 0, 0.0)
+            return Failed("budget", f"The question does not fit: {lack}. It was not asked.")
+        return limits
+
+    async def _by_child(self, one: _Asked, limits: Guardrails) -> Ended:
+        opener = self._nest.opener
+        assert opener is not None  # the registry is there before any session
+        async with self._turns:
+            one.begun_s = time.monotonic()
+            child = one.child = await opener.open(self._session_id, one.question, limits, self._depth + 1)
+            try:
+                return await self._nest.way.answer(child, one.question, self.desk)
+            finally:
+                await shielded(child.end(NOBODY_WAITS), f"the end of {child.session_id}", within_s=END_S)
+
+    def _ended(self, one: _Asked, task: asyncio.Task[Ended]) -> None:
+        """It has its answer, unless somebody has told it another one by now."""
+        if task.cancelled():
+            ended = Ended(STOPPED)
+        elif (error := task.exception()) is None:
+            ended = task.result()
+        elif isinstance(error, RlmError):
+            ended = Ended(Failed("backend", f"There is no child session: {error.message}"))
+        else:
+            log.error("a child of %s failed", self._session_id, exc_info=error)
+            ended = Ended(Failed("backend", "The child session failed in the server; its log has the details."))
+        if self.desk is not None:
+            self.desk.heard(more=False)
+        if self._open.get(one.question.number) is one:
+            self._tell(one, ended.given, ended.model_said, ended.by)
+            one.give(ended.given)
+
+    def _tell(self, one: _Asked, given: Given, model_said: str = "", by: str = "") -> None:
+        """Count and book what has become of it."""
+        del self._open[one.question.number]
+        spent = self._spent(one)
+        if one.child is None:
+            self.broker.ledger.give_back(FREE)
+        else:
+            self.broker.ledger.settle(FREE, NOTHING)
+        record = self.broker.record
+        record.step.sums(one.question).charge(spent)
+        record.ended(
+            one.question,
+            "answered" if isinstance(given, Answered) else "failed",
+            given,
+            spent=spent,
+            said=Said(model_said, by, None if one.child is None else one.child.session_id),
+        )
+
+    @staticmethod
+    def _spent(one: _Asked) -> Spent:
+        """What the child and those below it have used, for the trace; they have charged it themselves."""
+        if one.child is None or one.begun_s is None:
+            return NOTHING
+        queued_ms, duration_ms = (one.begun_s - one.queued_s) * 1000, (time.monotonic() - one.begun_s) * 1000
+        return replace(one.child.spent, attempts=1, queued_ms=int(queued_ms), duration_ms=int(duration_ms))
+
+    def cancel(self, numbers: Iterable[int], why: Failed = STOPPED) -> None:
+        """Nobody waits for these any more: their children are ended."""
+        numbers = list(numbers)
+        for number in numbers:
+            if (one := self._open.get(number)) is not None:
+                self._tell(one, why)
+                if one.task is not None:
+                    one.task.cancel()
+        self.broker.cancel(numbers, why)
+
+    def end_step(self, step_index: int, source: Source) -> None:
+        """The step is over, and so are its children."""
+        of_step = [
+            number
+            for number, one in self._open.items()
+            if (one.question.step_index, one.question.source) == (step_index, source)
+        ]
+        self.cancel(of_step)
+        self.broker.end_step(step_index, source)
+
+    # As the broker has it.
+
+    def tally(self, step_index: int) -> Tally:
+        return self.broker.tally(step_index)
+
+    def missed(self, numbers: Iterable[int]) -> None:
+        self.broker.missed(numbers)
+
+    async def forecast(
+        self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool
+    ) -> Forecast:
+        return await self.broker.forecast(sketches, schema, model, fresh)
+
+    def left(self) -> QuestionsLeft:
+        return self.broker.left()
+
+    def answerer(self) -> Answerer:
+        return replace(self.broker.answerer(), depth=self.depth_left)
+
+    def hold(self, held: bool) -> None:
+        self.broker.hold(held)

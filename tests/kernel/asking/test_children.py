@@ -1,0 +1,173 @@
+"""A session's code gives a question about a text to a session of its own, in which an agent works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+import pytest
+
+from rlm_kernel_mcp.errors import SessionFinalized
+from rlm_kernel_mcp.session.answering.books import StoreBooks
+from rlm_kernel_mcp.session.answering.switchboard import Ceilings
+from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
+from rlm_kernel_mcp.session.children.by_agent import ByAgent
+from rlm_kernel_mcp.session.children.nesting import Nest
+from rlm_kernel_mcp.session.children.opening import open_children
+from rlm_kernel_mcp.session.parked.reports import AnswerGiven, AskedItem, Handed
+from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.reports import Guardrails, StepReport
+from tests.sessions import AMPLE, WAIT_S, SessionDriver, end_session, until
+
+pytestmark = pytest.mark.anyio
+WAIT_MS: Final = int(WAIT_S * 1000)
+ENOUGH: Final = replace(AMPLE, max_subcalls=200)
+
+
+def is_gone(session: SessionDriver) -> bool:
+    """Whether nothing of it is in memory."""
+    return session.session_id not in session.registry.handles.sessions
+
+
+@dataclass
+class Parent:
+    """A session whose code asks, and whoever drives it and works in its children."""
+
+    session: SessionDriver
+    books: StoreBooks
+
+    async def asks(self, code: str, count: int = 1) -> list[AskedItem]:
+        """Run a step up to its questions."""
+        report = await self.session.run(code)
+        assert (report.status, report.questions and len(report.questions.items)) == ("needs_answers", count), report
+        assert report.questions is not None
+        return list(report.questions.items)
+
+    async def answer(self, *answers: AnswerGiven, **options: Any) -> StepReport:
+        """As `rlm_answer`."""
+        handed = Handed(answers, **{"wait_ms": WAIT_MS, **options})
+        async with asyncio.timeout(WAIT_S):
+            return await self.session.registry.answer(self.session.session_id, handed)
+
+    def child(self, item: AskedItem) -> SessionDriver:
+        """The session that a question names."""
+        found = re.search(r"Work on session (s_[a-z0-9]{8}) with rlm_run_repl", item.prompt)
+        assert found is not None, item
+        return SessionDriver(self.session.registry, found[1])
+
+    async def lines(self) -> list[dict[str, Any]]:
+        """What the trace tells of each question."""
+        await self.books.settled(self.session.session_id)
+        events = [event for event in await self.session.trace() if event.action == "subcalls"]
+        return [json.loads(line) for event in events for line in (event.stdout or "").splitlines()]
+
+
+@pytest.fixture(scope="module")
+async def nested_registry(asking_registry: Registry) -> AsyncIterator[tuple[Registry, StoreBooks]]:
+    """Its sessions may have children, and these none."""
+    handles = asking_registry.handles
+    before = handles._shared
+    books = StoreBooks(asking_registry.store, asking_registry._writer, AGENT, is_cached=True, day_max=0)
+    nest = Nest(AgentBoard(Ceilings(subcalls=1_000), books), 2, ByAgent())
+    handles._shared = replace(before, switchboard=nest)
+    open_children(nest, asking_registry, handles._shared)
+    try:
+        yield asking_registry, books
+    finally:
+        handles._shared = before
+
+
+async def opened(nested: tuple[Registry, StoreBooks], limits: Guardrails = ENOUGH) -> Parent:
+    return Parent(await SessionDriver.open(nested[0], "alpha\nbeta\n", limits), nested[1])
+
+
+@pytest.fixture
+async def parent(nested_registry: tuple[Registry, StoreBooks]) -> AsyncIterator[Parent]:
+    made = await opened(nested_registry)
+    yield made
+    await end_session(made.session)
+
+
+async def test_the_final_answer_of_a_child_session_is_the_answer_of_its_question(parent: Parent) -> None:
+    """The child has the text as its context, its own steps, and its place below its parent in the record."""
+    (item,) = await parent.asks("rlm_query('Which word is last?', 'one two three')")
+    assert item.text is None
+    assert item.prompt.endswith("Question: Which word is last?")
+    assert "is a text of 13 characters" in item.prompt
+    child = parent.child(item)
+    first = await child.ok("context.split()[-1]")
+    assert (first.result, first.lost) == ("'three'", None)
+    assert (first.note or "").startswith("context is loaded: 13 characters")
+    await child.finalize(var="context")
+    done = await parent.session.end_of(1)
+    assert (done.status, done.result) == ("ok", "'one two three'")
+    assert done.subcalls is not None
+    assert (done.subcalls.asked, done.subcalls.answered, done.budget.subcalls_left) == (1, 1, 199)
+    (line,) = await parent.lines()
+    assert (line["kind"], line["depth"], line["child_session"]) == ("rlm", 1, child.session_id)
+    assert line["answered_by"] == f"agent:{child.session_id}"
+    record = parent.session.registry.store.session(child.session_id)
+    assert record is not None
+    assert (record.parent, record.depth, record.status) == (parent.session.session_id, 1, "finalized")
+    assert next(event.action for event in await child.trace()) == "init_context"
+
+
+async def test_an_answer_to_the_question_itself_is_taken_too_and_the_child_ends(parent: Parent) -> None:
+    """A sub-agent that may not work there says why, or answers; nothing of its session goes on."""
+    first, second = await parent.asks("rlm_query_batched('How many?', ['a b', 'c'])", 2)
+    await parent.child(first).ok("x = 1")
+    done = await parent.answer(AnswerGiven(first.id, "two"), AnswerGiven(second.id, error="not mine"))
+    assert done.result == "['two', SubcallError('declined', 'not mine')]"
+    for item in (first, second):
+        child = parent.child(item)
+        await until(partial(is_gone, child))
+        with pytest.raises(SessionFinalized, match="has ended without a final answer: its parent's step has ended, or"):
+            await child.run("1")
+        with pytest.raises(SessionFinalized, match="has ended without a final answer"):
+            await child.finalize(text="late")
+        last = (await child.trace())[-1]
+        assert (last.action, last.result_status) == ("finalize", "ended")
+    assert {line.get("error_code") for line in await parent.lines()} == {None, "declined"}
+
+
+async def test_an_answer_without_the_wanted_schema_is_brought_into_form_by_a_question_more(parent: Parent) -> None:
+    (item,) = await parent.asks("rlm_query('How many words?', 'one two three', schema=int)")
+    assert item.schema == '{"type":"integer"}'
+    await parent.child(item).finalize(text="There are three words.")
+    again = await parent.answer()
+    assert again.questions is not None
+    (form,) = again.questions.items
+    assert (form.kind, form.text) == ("llm", "There are three words.")
+    assert "The data is an answer to this question: How many words?" in form.prompt
+    done = await parent.answer(AnswerGiven(form.id, "3"))
+    assert done.result == "3"
+
+
+@pytest.mark.parametrize("ends", ["interrupt", "kernel"])
+async def test_children_end_with_their_parents_step(parent: Parent, ends: str) -> None:
+    """Also one in which a step runs; and no kernel or value of theirs is left."""
+    code = "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(2)\n"
+    code += "got = [pool.submit(rlm_query, 'q', 'text') for _ in range(2)]\n"
+    code += "got[0].result()"
+    items = await parent.asks(code, 2)
+    children = [parent.child(item) for item in items]
+    await children[0].begin("import time\ntime.sleep(3600)")
+    await children[1].ok("x = 1")
+    if ends == "interrupt":
+        report = await parent.session.interrupt()
+        assert report.status == "interrupted"
+        assert report.subcalls is not None
+        assert report.subcalls.failed == {"stopped": 2}
+    elif ends == "kernel":
+        parent.session.kernel.process.kill()
+        await until(lambda: not parent.session.session.running)
+        assert (await parent.session.end_of(1)).status == "kernel_died"
+    for item in items:
+        await until(partial(is_gone, parent.child(item)))
+        with pytest.raises(SessionFinalized, match="has ended without a final answer"):
+            await parent.child(item).run("1")

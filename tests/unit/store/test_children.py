@@ -1,0 +1,91 @@
+"""The rows of child sessions: with their parents', and not for longer."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from rlm_kernel_mcp.store.database.memory import Operation
+from rlm_kernel_mcp.store.paths import snapshot_files
+from rlm_kernel_mcp.store.pruning import ABANDONED
+from rlm_kernel_mcp.store.store import SessionRecord, Store
+from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts, packed
+
+NOW = "2026-11-22T10:00:00.000Z"
+LONG_AGO = "2026-06-01T00:00:00.000Z"
+
+
+def row(session_id: str, last_used_at: str = NOW, **fields: object) -> SessionRecord:
+    made = SessionRecord(session_id, last_used_at, "text", "idle", last_used_at=last_used_at)
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def opened(path: Path, *records: SessionRecord) -> Store:
+    """A store that a server left behind."""
+    with closing(Store.open(path)) as store:
+        for record in records:
+            store.add_session(record)
+    return Store.open(path)
+
+
+def nothing(connection: object) -> None:
+    """`Operation`."""
+    del connection
+
+
+def test_a_row_has_its_parent_under_its_checksum_and_one_without_is_as_before(tmp_path: Path) -> None:
+    """A version before made the checksums of rows without these columns."""
+    store = opened(tmp_path, row("s_1"), row("s_2", parent="s_1", depth=1))
+    with closing(store):
+        child, plain = store.session("s_2"), store.session("s_1")
+        assert child is not None
+        assert plain is not None
+        assert ((child.parent, child.depth), (plain.parent, plain.depth)) == (("s_1", 1), (None, 0))
+        store._database.write(lambda connection: nothing(connection.execute("UPDATE sessions SET parent = 's_9'")))
+        assert list(store.faults()) == ["the record of 2 sessions"]
+
+
+def test_children_go_with_their_parent_and_never_before(tmp_path: Path) -> None:
+    """Also those of children; the younger one keeps nothing, and the older one is not removed for its own age."""
+    tree = (row("s_2", parent="s_1", depth=1), row("s_3", parent="s_2", depth=2))
+    with closing(opened(tmp_path, row("s_1", LONG_AGO), *tree, row("s_4"))) as store:
+        store.prune(NOW, max_age_days=30)
+        assert [one.session_id for one in store.session_keys()] == ["s_4"]
+    old = row("s_6", LONG_AGO, parent="s_5", depth=1, status="finalized")
+    with closing(opened(tmp_path / "other", row("s_5"), old)) as store:
+        store.prune(NOW, max_age_days=30)
+        assert {one.session_id for one in store.session_keys()} == {"s_5", "s_6"}
+
+
+def test_a_child_that_its_server_left_behind_is_ended_and_its_values_go(tmp_path: Path) -> None:
+    children = (row("s_2", parent="s_1", depth=1), row("s_3", parent="s_1", depth=1))
+    with closing(opened(tmp_path, row("s_1"), *children)) as store:
+        lock = store.acquire("s_3")  # it is driven here
+        assert lock is not None
+        for path in snapshot_files(tmp_path, "s_2"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"x")
+        store.prune(NOW)
+        found = {one.session_id: one for one in store.sessions()}
+        assert [found[one].status for one in ("s_1", "s_2", "s_3")] == ["idle", "finalized", "idle"]
+        assert (found["s_2"].finish_reason, json.loads(found["s_2"].extra or "")) == ("ended", {"ended": ABANDONED})
+        assert not any(path.exists() for path in snapshot_files(tmp_path, "s_2"))
+        lock.release()
+
+
+def test_the_sums_of_a_session_have_those_of_its_children_once(tmp_path: Path) -> None:
+    """The parent's row of a child's question repeats what the child has used."""
+    children = (row("s_2", parent="s_1", depth=1), row("s_3", parent="s_2", depth=2))
+    write: Operation = nothing
+    asked = SubcallRow("", 1, NOW, 1, "mcp", 1, 1, attempts=1, tokens_in=10, tokens_out=1, usd=0.5)
+    with closing(opened(tmp_path, row("s_1"), *children)) as store:
+        of_child = replace(
+            asked, session_id="s_1", kind="rlm", child_session="s_2", tokens_in=20, tokens_out=2, usd=1.0
+        )
+        for one in (of_child, replace(asked, session_id="s_2"), replace(asked, session_id="s_3")):
+            store.subcalls.book(one.session_id, [(one, packed(Texts()))], write)
+        assert store.subcalls.totals("s_1") == (3, 22, 1.0)
+        assert store.subcalls.totals("s_2") == (2, 22, 1.0)
+        assert store.subcalls.totals("s_3") == (1, 11, 0.5)
