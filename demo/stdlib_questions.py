@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from mcp import Client, StdioServerParameters
 
-from demo import five_lines, independent
+from demo import asking, five_lines, independent
 from demo.agent import ROOT, Agent, SessionFailed, first_of, say_citations, say_server, show_trace, until_ended
 
 CALL: Final = "get_event_loop"
@@ -105,7 +105,7 @@ def main(entries: Sequence[str]) -> int:
         print(f"bin/demo: {first_of(failed)}", file=sys.stderr)
         return 1
     status = check(source_texts(library, patterns, Path(session.loaded["prefix"])), session)
-    return five_lines.main(library) or status
+    return asking.main(library) or five_lines.main(library) or status
 
 
 @dataclass(slots=True)

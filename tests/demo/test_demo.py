@@ -29,6 +29,9 @@ def test_the_demo_answers_checks_itself_and_accounts_for_what_reached_the_client
     assert "characters reached the client" in done.stdout
     assert "Longest function:" in done.stdout
     assert done.stdout.count("run_repl") == 11
+    assert "A SCRIPT ANSWERS" in done.stdout
+    assert "No host serves here" in done.stdout
+    assert "answers are those of the same rule over the files' own docstrings" in done.stdout
     assert "with Session(" in done.stdout
     assert re.search(r"(?m)^\d+ places\nthe first is \w+\.py:\d+$", done.stdout)
 
@@ -40,6 +43,8 @@ def test_the_demo_has_a_host_by_default_which_nobody_else_finds_and_which_ends_w
     assert done.returncode == 0, done.stderr
     assert "A host that nobody else has serves this session." in done.stdout
     assert "agrees in all" in done.stdout
+    assert re.search(r"taken by twenties by a second script in a sub-agent's place: \d+ of \d+ modules", done.stdout)
+    assert "No host serves here" not in done.stdout
     assert not any(path.name.startswith("rlm-demo-") for path in short_dir.iterdir())
     assert not any(str(short_dir) in " ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
 
