@@ -16,17 +16,17 @@ from rlm_kernel_mcp.commands.live import opened_store
 from rlm_kernel_mcp.commands.table import aligned
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.front.front import NoHost
-from rlm_kernel_mcp.session.listing import counters_of, facts_of, is_live, recorded_status
+from rlm_kernel_mcp.session.listing import counters_of, facts_of, is_live, recorded_status, waiting_answers
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.text.wording import counted, damaged_words
+from rlm_kernel_mcp.text.wording import counted, damaged_words, waits_words
 
 HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
 HOSTS_HEAD = ("HOST", "VERSION", "CLIENTS")
 
-Row = tuple[SessionRecord, int | None]
-"""A session, and the process that drives it."""
+Row = tuple[SessionRecord, int | None, int]
+"""A session, the process that drives it, and for how many answers its step waits."""
 
 
 def list_sessions(settings: Settings, environ: Mapping[str, str], *, ended_too: bool, as_json: bool = False) -> int:
@@ -70,7 +70,8 @@ def _hosts(settings: Settings, environ: Mapping[str, str]) -> list[Host]:
 def _rows(settings: Settings, *, ended_too: bool) -> list[Row]:
     with opened_store(settings) as store:
         found = store.sessions()
-        rows = [(one, store.holder(one.session_id)) for one in found if ended_too or is_live(one)]
+        wanted = [(one, store.holder(one.session_id)) for one in found if ended_too or is_live(one)]
+        rows = [(one, pid, 0 if pid is None else waiting_answers(store, one)) for one, pid in wanted]
     if found.damaged:
         _say(damaged_words(found.damaged, "session"))
     return sorted(rows, key=lambda row: row[0].last_used_at, reverse=True)
@@ -80,7 +81,7 @@ def _say(text: str) -> None:
     print(f"rlm-kernel-mcp: {safe_text(text)}", file=sys.stderr)
 
 
-def _fields(record: SessionRecord, holder: int | None) -> dict[str, Any]:
+def _fields(record: SessionRecord, holder: int | None, waits: int) -> dict[str, Any]:
     chars, _ = facts_of(record)
     return {
         "session_id": record.session_id,
@@ -90,18 +91,19 @@ def _fields(record: SessionRecord, holder: int | None) -> dict[str, Any]:
         "step_index": counters_of(record).step_index,
         "kind": record.kind,
         "chars": chars,
+        "waits_for_answers": waits,
         "pid": holder,
         "parent": record.parent,
         "depth": record.depth,
     }
 
 
-def _cells(record: SessionRecord, holder: int | None) -> tuple[str, ...]:
-    one = _fields(record, holder)
+def _cells(record: SessionRecord, holder: int | None, waits: int) -> tuple[str, ...]:
+    one = _fields(record, holder, waits)
     context = one["kind"] if one["chars"] is None else f"{one['kind']}, {counted(one['chars'], 'character')}"
     cells = (
         one["session_id"],
-        one["status"],
+        f"{one['status']}, {waits_words(waits)}" if waits else one["status"],
         context if record.parent is None else f"{context}; child of {record.parent}",
         f"{one['step_index']:,}",
         one["last_used_at"],

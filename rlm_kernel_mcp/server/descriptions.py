@@ -234,6 +234,7 @@ the offset (default 0) that the note names.
 { sessions: { session_id: string, status: "idle"|"running"|"stopped"|"finalized"|"dead", created_at: string,
               last_used_at: string, step_index: number, context: {kind: string, chars: number|null, sha256?: string},
               counters: {step_index, runtime_ms, budget_used: number},
+              waits_for_answers?: number /* of its step's questions: call rlm_answer */,
               connection: "this"|"other"|null /* whose it is: yours, another client's, or nobody's just now */ }[],
   omitted: number /* how many more there are behind these */, note?: string }"""
 )

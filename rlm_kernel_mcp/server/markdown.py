@@ -21,7 +21,7 @@ from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.text.markup import code, fenced, word
-from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted, used_words
+from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted, used_words, waits_words
 from rlm_kernel_mcp.wire import DOCUMENTS_LISTED
 
 STATUS_LINES = {
@@ -174,10 +174,14 @@ def more_sessions(found: reports.SessionList) -> str:
 def session(row: reports.SessionSummary) -> str:
     """One line of it."""
     return (
-        f"- {code(row.session_id)}: {row.status}; {_size(row)}; "
+        f"- {code(row.session_id)}: {row.status}{_waits(row)}; {_size(row)}; "
         f"{_used(row.counters)}; created {row.created_at}, last used {row.last_used_at}{_WHOSE[row.connection]}"
         f"{'' if row.parent is None else f'; child of {code(row.parent)}'}"
     )
+
+
+def _waits(row: reports.SessionSummary) -> str:
+    return f", {waits_words(row.waits_for_answers)}" if row.waits_for_answers else ""
 
 
 _WHOSE: Final = {"this": "", "other": "; another client's", None: ""}

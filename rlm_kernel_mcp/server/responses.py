@@ -229,6 +229,8 @@ def _session(row: reports.SessionSummary) -> dict[str, Any]:
     digest, loading = data.pop("sha256"), data.pop("loading")
     if row.parent is None:
         del data["parent"], data["depth"]
+    if not data["waits_for_answers"]:
+        del data["waits_for_answers"]
     more = {"sha256": digest} if digest else {}
     more |= {"changed": True} if data.pop("changed") else {}
     if loading:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 from rlm_kernel_mcp.context.held import is_hashed_later
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.reports import Connection, Counters, SessionList, SessionStatus, SessionSummary
+from rlm_kernel_mcp.session.trace.events import waits_of
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import counted, damaged_words
@@ -48,23 +49,25 @@ async def listed(
     state, limit, offset = wanted.state, wanted.limit, wanted.offset
     used = {session_id: session.last_used_at for session_id, session in own.items()}
 
-    def read() -> tuple[list[tuple[SessionRecord, bool]], list[int], int, int]:
+    def read() -> tuple[list[tuple[SessionRecord, bool, int]], list[int], int, int]:
         keys = store.session_keys()
         found = chosen(keys, used, state)
         page = {key.session_id: place for place, key in enumerate(found[offset : offset + limit], offset)}
         records = store.summaries(list(page))
-        rows = [(one, one.session_id in used or is_driven(store, one)) for one in records]
+        driven = (one.session_id in used or is_driven(store, one) for one in records)
+        waits = (0 if one.session_id in used else waiting_answers(store, one) for one in records)
+        rows = list(zip(records, driven, waits, strict=True))
         places = [*(page[one.session_id] for one in records), offset + len(page)]
         return rows, places, len(found), keys.damaged + records.damaged
 
     found, places, count, damaged = await in_reader(read)
-    await _look(own[record.session_id] for record, _ in found if record.session_id in own)
+    await _look(own[record.session_id] for record, _, _ in found if record.session_id in own)
     rows = [
         replace(
-            summary(record, own.get(record.session_id), driven=driven),
+            summary(record, own.get(record.session_id), driven=driven, waits=waits),
             connection=connection(record.session_id) if record.session_id in own else "other" if driven else None,
         )
-        for record, driven in found
+        for record, driven, waits in found
     ]
     behind = f"Nothing is there: offset is {offset:,}, and there are {counted(count, 'session')} to list."
     notes = (behind if offset > count else None, store.problem, damaged_words(damaged, "session"))
@@ -108,13 +111,23 @@ def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:
     return record.status
 
 
+def waiting_answers(store: Store, record: SessionRecord) -> int:
+    """For how many answers the step waits that runs in it, by the record. Reads the store: call it in a thread."""
+    if record.status != "running":
+        return 0
+    index = counters_of(record).step_index
+    rows = [head.row for head in store.heads(record.session_id, index, index) if head.row.action == "run_repl"]
+    return max((waits_of(row) for row in rows if row.source == "mcp"), default=0)
+
+
 def _is_status(status: str) -> TypeGuard[SessionStatus]:
     """False for a status that another version wrote and this one does not know."""
     return status in get_args(SessionStatus)
 
 
-def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> SessionSummary:
-    """One row; a session that no server drives comes back on use."""
+def summary(record: SessionRecord, session: Session | None, *, driven: bool, waits: int = 0) -> SessionSummary:
+    """One row; a session that no server drives comes back on use. `waits`: for so many answers, by the record."""
+    desk = None if session is None else session.told.desk
     counters = session.counters if session is not None else counters_of(record)
     chars, digest = facts_of(record)
     first = None if session is None else session.contexts.report(session.contexts.contexts.first)
@@ -132,6 +145,7 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool) -> 
         changed=isinstance(first, ContextReport) and first.changed,
         parent=record.parent,
         depth=record.depth,
+        waits_for_answers=desk.count if desk is not None else waits if driven else 0,
     )
 
 

@@ -290,3 +290,5 @@ class SessionSummary:
     parent: str | None = None
     """The session whose code asked for it."""
     depth: int = 0
+    waits_for_answers: int = 0
+    """How many questions of its step nobody has answered yet."""

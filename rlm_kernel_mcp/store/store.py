@@ -170,12 +170,12 @@ class Store(Reading):
             self._begun.pop(row_id, None)
             self._completing.discard(row_id)
 
-    def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
+    def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str, extra: str | None) -> None:
         """Write what a running event has printed so far: head and tail of each text, for readers outside."""
         begun = self._begun.get(row_id)
         if begun is None:
             return
-        changes: dict[str, Any] = {"duration_ms": duration_ms}
+        changes: dict[str, Any] = {"duration_ms": duration_ms, "extra": extra}
         for name, text in (("stdout", stdout), ("stderr", stderr)):
             changes[name] = cut_to_bytes(text, PROGRESS_BYTES)
         so_far = replace(begun, **changes)

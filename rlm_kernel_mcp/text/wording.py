@@ -42,3 +42,8 @@ def used_words(snapshot: Mapping[str, int]) -> str:
     told = [row for row in _LIMITS if {*row[:2]} <= snapshot.keys()]
     used = ", ".join(f"{snapshot[used]:,}/{snapshot[most]:,} {what}" for used, most, what in told)
     return f"; used {used}" if used else ""
+
+
+def waits_words(answers: int) -> str:
+    """What a step does whose code asks, for a person."""
+    return f"waits for {counted(answers, 'answer')}"

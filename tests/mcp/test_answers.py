@@ -57,6 +57,10 @@ def test_a_step_that_asks_needs_answers_and_goes_on_with_them(client: LineClient
         "delegate": None,
     }
     assert client.data("rlm_await_step", session_id=session_id, step_index=1)["questions"] == page
+    waits = {row["session_id"]: row.get("waits_for_answers") for row in client.data("rlm_list_sessions")["sessions"]}
+    assert waits[session_id] == 2
+    told = text_of(client.call("rlm_list_sessions", response_format="markdown"))
+    assert f"- `{session_id}`: running, waits for 2 answers; " in told
     assert client.data("rlm_answer", session_id=session_id)["questions"] == page
     half = client.data(
         "rlm_answer", session_id=session_id, answers=[{"id": 10_002, "text": "B"}, {"id": 5, "text": "x"}]
@@ -69,7 +73,8 @@ def test_a_step_that_asks_needs_answers_and_goes_on_with_them(client: LineClient
     assert done["budget"]["subcalls_left"] == 198
     assert done["step_index"] == 1
     listed = client.data("rlm_list_sessions")["sessions"]
-    assert next(row["step_index"] for row in listed if row["session_id"] == session_id) == 1
+    (row,) = [row for row in listed if row["session_id"] == session_id]
+    assert (row["step_index"], row.get("waits_for_answers")) == (1, None)
 
 
 def test_many_questions_come_with_a_message_for_sub_agents(client: LineClient) -> None:

@@ -58,7 +58,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         self._withdrawal = Withdrawal()
         super().__init__(**traits)
         steps = AgentsSteps(Path(self.state_dir), self.agents_session)
-        self._others = Onlooker(steps.begun)
+        self._others = Onlooker(steps.begun, waits=steps.waits)
         self._at_start = steps.running()
         self._lost = LostKernel(Path(self.state_dir), self.agents_session, self.parent.existing)
         self._confirms = self.confirm_exit

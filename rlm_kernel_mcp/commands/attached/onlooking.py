@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.session.trace.events import summary_of
+from rlm_kernel_mcp.session.trace.events import summary_of, waits_of
 from rlm_kernel_mcp.store.database.file import FILE_NAME, inode_of
 from rlm_kernel_mcp.store.store import EventHead, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.text.wording import counted
+from rlm_kernel_mcp.text.wording import counted, waits_words
 
 CODE_LINES: Final = 10
 CODE_CHARS: Final = 1_000
@@ -30,6 +30,9 @@ CELLS_MAX: Final = 200
 CELLS_S: Final = 1.0
 """So many cells that begin in so many seconds are looked for in the record and shown; of more, how many there were. A
 kernel can make up thousands, and what is honest would wait behind them."""
+WAITS_S: Final = 1.0
+"""Between two looks whether the agent's step waits for answers, which the record says once a second."""
+AGENTS: Final = "The agent's step"
 CODE_MARK: Final = "> "
 OUTPUT_MARK: Final = "| "
 UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
@@ -41,10 +44,12 @@ class Step(NamedTuple):
 
     number: int
     code: str
+    waits: int = 0
+    """For how many answers it waits."""
 
     @property
     def name(self) -> str:
-        return f"The agent's step {self.number}"
+        return f"{AGENTS} {self.number}"
 
 
 class AgentsSteps:
@@ -66,6 +71,11 @@ class AgentsSteps:
     def begun(self, code: str) -> Step | None:
         """The step that began with this code, if the record has one that is news; it may have ended by now."""
         return self._read(lambda store, record: self._begun(code, store, record))
+
+    def waits(self) -> int:
+        """For how many answers the step waits that runs."""
+        step = self._read(self._running)
+        return 0 if step is None else step.waits
 
     def _running(self, store: Store, record: SessionRecord) -> Step | None:
         self._known = _number(record)
@@ -108,16 +118,25 @@ def _step(store: Store, head: EventHead) -> Step | None:
     if (head.row.action, head.row.source) != ("run_repl", "mcp"):
         return None
     row = store.with_texts(head)
-    return None if row is None else Step(row.step_index, row.code or "")
+    return None if row is None else Step(row.step_index, row.code or "", waits_of(row))
 
 
 class Onlooker:
     """Takes the messages that others' cells bring, and gives the lines to show."""
 
-    def __init__(self, begun: Callable[[str], Step | None], now: Callable[[], float] = time.monotonic) -> None:
-        """`begun`: takes the code of a cell that begins; returns the agent's step that it is, if it is one."""
+    def __init__(
+        self,
+        begun: Callable[[str], Step | None],
+        now: Callable[[], float] = time.monotonic,
+        waits: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`begun`: takes the code of a cell that begins; returns the agent's step that it is, if it is one.
+
+        `waits`: for how many answers the agent's step waits.
+        """
         self._begun = begun
         self._now = now
+        self._waits, self._waits_at_s, self._told_waits = waits, now(), 0
         self._lines: list[str] = []
         self._partial = ""
         self._partial_at = 0.0
@@ -131,7 +150,8 @@ class Onlooker:
 
     def begin(self, step: Step, cell: str | None = None) -> None:
         """Note that the agent's step runs; without an id, one whose beginning this console did not hear."""
-        self._say(f"{step.name} is running.")
+        self._say(f"{step.name} is running{f', and {waits_words(step.waits)}' if step.waits else ''}.")
+        self._told_waits = step.waits
         self._begin(step.name, cell, step.code)
 
     def take(self, message: Mapping[str, Any]) -> None:
@@ -162,13 +182,14 @@ class Onlooker:
 
     def in_the_way(self) -> str:
         """What a person's cell waits for, in a sentence."""
-        return "the agent's step" if self.runs.startswith("The agent's step") else "what runs before it"
+        return "the agent's step" if self.runs.startswith(AGENTS) else "what runs before it"
 
     def text(self) -> str:
         """What is to be shown now, in whole lines; empty where nothing is."""
         if self._partial and self._now() - self._partial_at > PARTIAL_S:
             self._end_line()
         self._tell_unshown()
+        self._tell_waits()
         lines, self._lines = self._lines, []
         return "".join(f"{line}\n" for line in lines)
 
@@ -191,6 +212,14 @@ class Onlooker:
             self._say(f"{counted(self._unshown, 'more cell')} began within {CELLS_S:.0f} s, too many to be shown.")
         self._heard = self._unshown = 0
         self._heard_since_s = self._now()
+
+    def _tell_waits(self) -> None:
+        """Look once a second whether the agent's step waits for more answers than was said."""
+        if not self.runs.startswith(AGENTS) or self._now() - self._waits_at_s < WAITS_S:
+            return
+        told, self._told_waits, self._waits_at_s = self._told_waits, self._waits(), self._now()
+        if self._told_waits > told:
+            self._say(f"{self.runs} {waits_words(self._told_waits)}.")
 
     def _begin(self, name: str, cell: str | None, code: str) -> None:
         self.runs, self._cell = name, cell

@@ -13,9 +13,10 @@ from typing import Protocol
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
 from rlm_kernel_mcp.session.trace.batches import Heads
-from rlm_kernel_mcp.session.trace.events import Texts
+from rlm_kernel_mcp.session.trace.events import Texts, waits_of
 from rlm_kernel_mcp.session.trace.reading import with_questions
 from rlm_kernel_mcp.store.store import EventHead, Store
+from rlm_kernel_mcp.text.wording import waits_words
 
 
 class View(Protocol):
@@ -26,6 +27,9 @@ class View(Protocol):
 
     def running(self, head: EventHead, texts: Texts) -> None:
         """A step that runs, with what it has printed by now."""
+
+    def line(self, text: str) -> None:
+        """What is no event, and no output, for a person."""
 
 
 class Record:
@@ -38,6 +42,8 @@ class Record:
         """Of all before it everything was shown."""
         self._running: tuple[int | None, int] = (None, 0)
         """The row of the step that ran at the last look, and the size of its texts."""
+        self._waits = 0
+        """For how many answers it waited then."""
         self.damaged = 0
         self.is_over = False
         """Whether the session has its final answer, or is gone from the record."""
@@ -58,6 +64,9 @@ class Record:
                 if row.id != told_of and (row.id, head.text_bytes) != self._running:
                     self._running = row.id, head.text_bytes
                     self._show(asked, head, self._view.running)
+                waits_before, self._waits = self._waits, waits_of(row)
+                if self._waits > waits_before:
+                    self._view.line(f"step {row.step_index} {waits_words(self._waits)}")
             elif row.id not in self._shown and not (row.action == QUESTIONS and row.step_index in at_work):
                 self._shown.add(row.id)  # questions once their step can ask no more
                 self._show(asked, head, self._view.event)

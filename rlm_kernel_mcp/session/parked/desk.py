@@ -110,8 +110,12 @@ class Desk:
     @property
     def waits_in_words(self) -> str:
         """What a step does whose questions are here; empty where there are none."""
-        count = self._pile.waiting + self._pile.leased
-        return f"waits for answers to {counted(count, 'question')}" if count else ""
+        return f"waits for answers to {counted(self.count, 'question')}" if self.count else ""
+
+    @property
+    def count(self) -> int:
+        """How many questions wait for an answer, taken by somebody or not."""
+        return self._pile.waiting + self._pile.leased
 
     @property
     def leased(self) -> int:

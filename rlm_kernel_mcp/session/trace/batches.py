@@ -62,8 +62,13 @@ class Heads:
         """Of each batch, by the id of its event."""
         self._texts: dict[int, bytes] = {}
         rows = store.subcalls.rows(session_id, *steps)
+        first, last = steps
+        if first and last is None:  # those of consoles' cells belong to the step before, which their rows do not name
+            of_cells = store.subcalls.rows(session_id, 0, 0)
+            rows = Rows([*of_cells, *rows], of_cells.damaged + rows.damaged)
         made = [self._head(session_id, batch, of) for batch, of in _together(rows)]
-        everything = _in_order(heads, made) if made else heads
+        placed = _in_order(heads, made) if made else heads
+        everything = [head for head in placed if head.row.step_index >= (first or 0)]
         self.heads = Rows(everything, heads.damaged + rows.damaged)
 
     def texts(self, head: EventHead) -> Texts | None:

@@ -24,6 +24,7 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 
 SUMMARY_CHARS: Final = 120
 EVIDENCE: Final = "evidence"
+WAITS: Final = "waits"
 """Key in `extra` of a final answer's event: its citations, and the coverage."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
@@ -54,6 +55,17 @@ def extra_of(row: EventRow) -> dict[str, Any]:
     """What else the session wants back of a row."""
     found = json.loads(row.extra) if row.extra else {}
     return found if isinstance(found, dict) else {}
+
+
+def waits_json(answers: int) -> str | None:
+    """What the row of a running step has beside its texts: for how many answers it waits."""
+    return json.dumps({WAITS: answers}) if answers else None
+
+
+def waits_of(row: EventRow) -> int:
+    """For how many answers a running step waits, by its row, which is written once a second."""
+    found = extra_of(row).get(WAITS)
+    return found if type(found) is int and found > 0 else 0
 
 
 def with_evidence(event: TraceEvent, row: EventRow) -> TraceEvent:

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.reports import LossReport, SessionStatus, StepError, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcome, Outcomes
 from rlm_kernel_mcp.session.trace import rows
-from rlm_kernel_mcp.session.trace.events import EVIDENCE, summary_of
+from rlm_kernel_mcp.session.trace.events import EVIDENCE, summary_of, waits_json
 from rlm_kernel_mcp.session.trace.rows import console_status, context_words, error_json, extra_json, outcome_of
 from rlm_kernel_mcp.session.watching.events import now
 from rlm_kernel_mcp.session.watching.telling import Telling
@@ -161,9 +161,9 @@ class Journal:
         self._write(lambda: self._store.begin_event(row, session=session))
         return self._newest_row
 
-    def step_goes_on(self, row_id: int, duration_ms: int, stdout: str, stderr: str) -> None:
-        """Write what a running step has said so far, for whoever reads the record from outside."""
-        write = partial(self._store.note_progress, row_id, duration_ms, stdout, stderr)
+    def step_goes_on(self, row_id: int, duration_ms: int, stdout: str, stderr: str, waits: int = 0) -> None:
+        """Write what a running step has said so far, and for how many answers it `waits`, for who reads the record."""
+        write = partial(self._store.note_progress, row_id, duration_ms, stdout, stderr, waits_json(waits))
         self._write(write, len(stdout) + len(stderr))
 
     def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:

@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def noting_progress(step: RunningStep, journal: Journal) -> Iterator[None]:
-    """Note a step's output once a second while it grows. A step that is shorter has no task for it."""
+    """Note once a second what has changed of a step's output, and of how many answers it waits for.
+
+    A step that is shorter has no task for it.
+    """
     noting: list[asyncio.Task[None]] = []
 
     def begin() -> None:
@@ -40,14 +43,15 @@ def noting_progress(step: RunningStep, journal: Journal) -> Iterator[None]:
 
 
 async def _note(step: RunningStep, journal: Journal) -> None:
-    noted = 0
+    noted = 0, 0
     while True:
         # Each note holds all the output so far: on a disk that does not answer, one a second would pile up.
         reply = None if step.execution is None or journal.is_behind else step.execution.reply
-        if reply is not None and (chars := reply.stdout.chars + reply.stderr.chars) != noted:
-            noted = chars
+        waits = 0 if step.desk is None else step.desk.count
+        if reply is not None and (found := (reply.stdout.chars + reply.stderr.chars, waits)) != noted:
+            noted = found
             texts = reply.stdout.text(), reply.stderr.text()
-            journal.step_goes_on(step.row_id, step.elapsed_ms, *texts)
+            journal.step_goes_on(step.row_id, step.elapsed_ms, *texts, waits)
         await asyncio.sleep(NOTE_S)
 
 

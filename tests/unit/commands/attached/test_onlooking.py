@@ -39,6 +39,26 @@ def begin(code: str, cell: str = "a") -> dict[str, Any]:
     return message("execute_input", cell, code=code, execution_count=1)
 
 
+def test_it_is_said_for_how_many_answers_the_agent_s_step_waits() -> None:
+    """At its beginning, and where there are more; looked for once a second, and for no other cell."""
+    clock, waits = Clock(), [0]
+    shown = Onlooker(lambda code: None, clock, lambda: waits[0])
+    shown.take(begin("x"))
+    clock.now_s, waits[0] = 2.0, 7
+    assert shown.text() == "Another client's cell is running.\n> x\n"
+    shown.begin(Step(3, "x", 2))
+    assert (
+        shown.text()
+        == "The agent's step 3 is running, and waits for 2 answers.\n> x\nThe agent's step 3 waits for 7 answers.\n"
+    )
+    waits[0] = 9
+    assert shown.text() == ""
+    clock.now_s = 3.0
+    assert shown.text() == "The agent's step 3 waits for 9 answers.\n"
+    clock.now_s, waits[0] = 4.0, 1
+    assert shown.text() == ""
+
+
 def test_a_line_is_shown_when_it_has_its_end_or_has_waited_for_it() -> None:
     """Dots that come one by one are seen too."""
     clock = Clock()

@@ -118,6 +118,45 @@ def test_a_step_that_runs_is_shown_by_its_row_where_nobody_tells(
     assert out.count("one") == 1
 
 
+def test_it_is_said_for_how_many_answers_a_step_waits(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever tells of its output; again where there are more, and not while they become fewer."""
+    row_id = session.begin("asks")
+    begin = {"type": "begin", "id": str(row_id), "step": 1, "code": "asks", "code_chars": 4, "elapsed_ms": 0}
+    follow(
+        session,
+        lambda: session.journal.step_goes_on(row_id, 1, "one\n", "", 3),
+        lambda: [begin],
+        lambda: session.journal.step_goes_on(row_id, 1, "one\n", "", 1),
+        lambda: session.journal.step_goes_on(row_id, 1, "one\n", "", 2),
+        lambda: session.journal.step_goes_on(row_id, 1, "one\n", ""),
+        lambda: session.end(row_id, "one\n"),
+        session.finalize,
+    )
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if "waits" in line] == [
+        "step 1 waits for 3 answers",
+        "step 1 waits for 2 answers",
+    ]
+
+
+def test_what_a_console_s_cell_asked_is_shown_though_its_row_names_no_step(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stands behind the step before it; the whole trace has it there too."""
+    session.end(session.begin("first"))
+    session.end(session.begin("second"))
+
+    def asks() -> None:
+        of_cell = (0, "console", 0, 1)
+        row = SubcallRow("s_1", session.store.mint(), "2026", *of_cell, fate="failed", error_code="refused")
+        session.store.subcalls.book("s_1", [(row, b"")], lambda connection: None)
+
+    follow(session, asks, lambda: session.end(session.begin("third")), session.finalize)
+    out = capsys.readouterr().out
+    assert out.index("second") < out.index("1 question: 1 refused") < out.index("third")
+    assert out.count("1 question: 1 refused") == 1
+
+
 def test_what_the_host_tells_and_what_the_record_has_is_shown_once(
     session: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:

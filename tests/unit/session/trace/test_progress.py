@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from rlm_kernel_mcp.kernel.execution import Execution
+from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.steps.run import RunningStep
 from rlm_kernel_mcp.session.trace import progress
+from rlm_kernel_mcp.session.trace.events import waits_of
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS, Writer
@@ -47,3 +49,21 @@ async def test_notes_do_not_pile_up_where_the_disk_does_not_answer(
         answers.set()
         writer.close()
         store.close()
+
+
+async def test_a_step_that_says_nothing_and_waits_for_answers_is_noted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And again once it does not wait any more: whoever looks into the record finds where it stands."""
+    monkeypatch.setattr(progress, "NOTE_S", 0)
+    store = Store.open(tmp_path)
+    store.add_session(SessionRecord("s_1", "2026", "text", "running"))
+    journal, desk = Journal(store, "s_1"), Desk("s_1")
+    step = RunningStep(1, "code", 1_000, execution=Execution("x"), desk=desk)
+    step.row_id = store.begin_event(EventRow("s_1", "2026", 1, "run_repl"))
+    with progress.noting_progress(step, journal):
+        one = desk.put("q", None, None, step_index=1, on_end=lambda answer, by: None)
+        await until(lambda: [waits_of(row) for row in store.events("s_1")] == [1])
+        desk.drop(one)
+        await until(lambda: [waits_of(row) for row in store.events("s_1")] == [0])
+    store.close()
