@@ -59,6 +59,7 @@ STARTS: Final = (
         "anyio._core._signals, anyio._core._subprocesses"
     ),
     "import json, sys; from rlm_kernel_mcp.in_kernel.preload import preload; preload(json.load(open(sys.argv[1])))",
+    "import jsonschema, referencing",
 )
 """What the server, the demo, the commands and a kernel import as they begin. Nothing of ours reads the bytecode of the
 rest (jedi, debugpy, the lexers of Pygments, pip), which would take 35 MB. pytest and hypothesis write their own."""
