@@ -45,10 +45,15 @@ def cells(row: Row) -> tuple[str, ...]:
         _figure(row.ours, row.unit),
         row.against,
         _figure(row.other, row.unit) if row.other is not None else "",
-        f"{row.ratio:.2f}" if row.ratio is not None else "",
+        _ratio(row.ratio) if row.ratio is not None else "",
         _bar(row.bar, row.unit) if row.bar is not None else "",
         {None: "", True: "met", False: "MISSED"}[row.met],
     )
+
+
+def _ratio(ratio: float) -> str:
+    """A small one has digits too."""
+    return f"{ratio:.2f}" if ratio == 0 or ratio >= 0.1 else f"{ratio:.4f}"
 
 
 def _figure(figures: Figures, unit: str) -> str:

@@ -118,6 +118,31 @@ def test_a_model_behind_an_endpoint_drives_the_server_to_an_exact_answer(
     assert result["asked"] > 0
 
 
+@pytest.mark.slow
+def test_what_code_asks_an_endpoint_is_counted_and_priced_for_itself(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same endpoint has both, and the model for sub-calls has a price of its own."""
+    driver = ScriptedModel(PAPERS["needle"])
+
+    def either(body: dict[str, Any]) -> dict[str, Any]:
+        if "tools" in body:
+            return driver.turn(body)
+        assert body["model"] == "small"
+        prompt, _, data = body["messages"][-1]["content"].partition("\n\n<data ")
+        return {"role": "assistant", "content": answer(prompt, data)}
+
+    drive(endpoint, monkeypatch, either)
+    words = ["--agent", "loop", "--model", "m", "--sub-model", "small", "--lengths", "13", "--family", "needle"]
+    assert ended(monkeypatch, *words, "--price", "1,1", "--sub-price", "100,100") == 0
+    said = capsys.readouterr().out
+    asked = sum("tools" not in seen.body for seen in endpoint.seen)
+    calls = len(endpoint.seen) - asked
+    assert asked == 1
+    assert "needle (seeded, ours) by loop (m): 100.00 %" in said
+    assert f"of 1 sub-calls 10 in, 3 out; cost: ${(calls * 13 + 1_300) / 1e6:,.4f}" in said
+
+
 def test_the_published_figures_stand_beside_a_user_s_own_as_those_of_others(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
