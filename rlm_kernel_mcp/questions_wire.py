@@ -5,7 +5,9 @@ one of what a kernel sends. Above: `in_kernel/asking/`, `kernel/untrusted/questi
 Below: the standard library.
 
 The host passes one end of a socket pair and asks `SUBCALLS` on control; nothing of this where nobody answers. Either
-way goes a stream of frames: four bytes of length, the highest first, then so many bytes of JSON in UTF-8.
+way goes a stream of frames: four bytes of length, the highest first, then so many bytes of JSON in UTF-8. A call of a
+function is a question of kind `function`: its prompt is the function's name, its text the JSON object of its arguments,
+and its answer the JSON of what the function gave.
 The kernel sends
 
     {ask: {step, opts: Opts, items: [[id, prompt, text | null], ...]}}   a fourth field of an item: what the validator
@@ -43,6 +45,18 @@ ASKING: Final = (
 Kind = Literal["llm", "rlm", "function"]
 """What is asked: a model, a session of its own, or a function of whoever drives the session."""
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+CALLING: Final = ("host_call", "host_call_async", "HostCallError")
+"""The names with which code calls functions of whoever drives its session. As `ASKING`, where none are offered."""
+FUNCTIONS_MAX: Final = 64
+"""Of one session."""
+FUNCTION_NAME_CHARS_MAX: Final = 64
+DESCRIPTION_CHARS_MAX: Final = 2_048
+"""Of one function."""
+JSON_DEPTH_MAX: Final = 64
+"""Levels of nesting of what a function is called with, or gives."""
+GIVEN_CHARS_MAX: Final = 200_000
+"""Of what a function gives, as JSON."""
 
 Code = Literal[
     "off",
@@ -129,6 +143,10 @@ class SubcallsRequest(TypedDict):
     """`SUBCALLS`; the descriptor is passed for it on control, unless `off` says why nobody answers this session."""
 
     off: NotRequired[str]
+    functions: NotRequired[dict[str, str]]
+    """By name the descriptions of those that may be called."""
+    calls_alone: NotRequired[bool]
+    """Whether no model is asked: the channel is for functions."""
 
 
 def digest_of(prompt: str, text: str | None) -> str:

@@ -155,6 +155,7 @@ FRONT_IMPORTS: Final = {"_frozen_importlib_external", "_signal", "_socket", "fcn
 the type checker alone is never run."""
 
 BROAD_EDGES: Final = {
+    "doors/calling/functions.py",
     "server/tools.py",
     "server/transport/lines.py",
     "session/answering/sending.py",
@@ -164,9 +165,9 @@ BROAD_EDGES: Final = {
     "in_kernel/snapshots/taking.py",
     "in_kernel/display_text/tracebacks.py",
 }
-"""Where an `except Exception` may end an exception: the tool edge, a line of stdin, a question to a backend, the
-session's reaper, the record's threads, and in the kernel where a value's own code runs: its pickling, its text, an
-expression that a client asks for."""
+"""Where an `except Exception` may end an exception: a function of a program, the tool edge, a line of stdin, a question
+to a backend, the session's reaper, the record's threads, and in the kernel where a value's own code runs: its pickling,
+its text, an expression that a client asks for."""
 
 LAST_WORDS: Final = {"in_kernel/launch.py", "in_kernel/fork_server.py"}
 """Where a kernel that cannot start says why, whatever it was, and ends."""

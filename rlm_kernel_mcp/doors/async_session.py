@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, Unpack, overload
 
 from rlm_kernel_mcp.doors.answering import Answer, answered
+from rlm_kernel_mcp.doors.calling.functions import Functions
 from rlm_kernel_mcp.doors.door import ANSWERS, Door, Stream, whole_answer
 from rlm_kernel_mcp.doors.options import ContextOptions, Output, SessionOptions, StrPath, Tell
 from rlm_kernel_mcp.doors.through_host import Host, door_of
@@ -64,6 +65,8 @@ class AsyncSession:
             raise InvalidInput("env goes with a session's own place; that of `door` has its settings already.")
         self._door = door or door_of(host, env)
         self._owns_door = door is None
+        functions = options.pop("host_functions", None)
+        self._functions = Functions(functions) if functions else None
         self._options = options
         self._session_id = options.get("session_id", "")
         self._finalizer: weakref.finalize[..., AsyncSession] | None = None
@@ -88,6 +91,7 @@ class AsyncSession:
             else:
                 options |= {} if "context_paths" not in options else {"context_paths": _paths(options["context_paths"])}
                 options |= {} if "exclude" not in options else {"exclude": list(options["exclude"])}
+                options |= {} if self._functions is None else {"host_functions": self._functions.offered()}
                 self.opened = await self._door.init_context({**NO_LIMITS, **options})
                 self._session_id = self.opened.session_id
         except BaseException:
@@ -110,6 +114,8 @@ class AsyncSession:
 
     async def _end(self) -> None:
         self.leave_to_its_place()
+        if self._functions is not None:
+            self._functions.close()
         await (self._door.close() if self._owns_door else self._door.let_go(self._session_id))
 
     async def __aenter__(self) -> Self:
@@ -140,7 +146,7 @@ class AsyncSession:
         def tell(stream: Stream, text: str) -> None:
             pieces.put_nowait(Output(stream, text))
 
-        running = asyncio.create_task(self._door.run(arguments, None if on_output is None else tell))
+        running = asyncio.create_task(self._door.run(arguments, None if on_output is None else tell, self._functions))
         tasks: list[asyncio.Task[Any]] = [running]
         if answer is not None:
             tasks.append(asyncio.create_task(answered(self._door, self._session_id, running, answer)))

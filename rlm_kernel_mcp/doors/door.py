@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.functions.calls import Callee
 
 Stream = Literal["stdout", "stderr"]
 Tell = Callable[[Stream, str], None]
@@ -39,8 +42,8 @@ class Door(Protocol):
     async def add_context(self, arguments: Arguments) -> Added:
         """Load a further text (`rlm_add_context`)."""
 
-    async def run(self, arguments: Arguments, tell: Tell | None) -> StepReport:
-        """Run a step to its end (`rlm_run_repl`, however long it takes)."""
+    async def run(self, arguments: Arguments, tell: Tell | None, callee: Callee | None = None) -> StepReport:
+        """Run a step to its end (`rlm_run_repl`, however long it takes). `callee`: whose functions it may call."""
 
     async def answer_questions(self, arguments: Arguments) -> StepReport:
         """Answer what the running step asks (`rlm_answer`); its questions are whole and raw."""

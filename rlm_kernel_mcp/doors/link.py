@@ -13,7 +13,7 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rlm_kernel_mcp.doors.door import Arguments, Stream, Tell
 from rlm_kernel_mcp.doors.wire.messages import (
@@ -34,6 +34,9 @@ from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, Vari
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.shielded import shielded
 
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.functions.calls import Callee
+
 log = logging.getLogger(__name__)
 CLOSE_S: Final = 15.0
 STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
@@ -43,6 +46,7 @@ STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
 class _Asked:
     answer: asyncio.Future[tuple[Head, list[str]]]
     tell: Tell | None
+    callee: Callee | None = None
 
 
 class Link:
@@ -88,7 +92,7 @@ class Link:
         added: Added = await self._ask(Added, "add_context", arguments)
         return added
 
-    async def run(self, arguments: Arguments, tell: Tell | None) -> StepReport:
+    async def run(self, arguments: Arguments, tell: Tell | None, callee: Callee | None = None) -> StepReport:
         told = dict.fromkeys(STREAMS, 0)
 
         def count(stream: Stream, text: str) -> None:
@@ -96,8 +100,10 @@ class Link:
             if tell is not None:
                 tell(stream, text)
 
+        has = {} if callee is None else {"functions": list(callee.names)}
+        counts = None if tell is None else count
         report: StepReport = await self._ask(
-            StepReport, "run", arguments, None if tell is None else count, tells=tell is not None
+            StepReport, "run", arguments, counts, callee, tells=tell is not None, **has
         )
         if tell is not None:
             for stream in STREAMS:  # of what came faster than it was read the rest is not told before the end
@@ -149,13 +155,19 @@ class Link:
             self._end()
 
     async def _ask(
-        self, kind: Any, call: str, arguments: Mapping[str, Any], tell: Tell | None = None, **more: object
+        self,
+        kind: Any,
+        call: str,
+        arguments: Mapping[str, Any],
+        tell: Tell | None = None,
+        callee: Callee | None = None,
+        **more: object,
     ) -> Any:
         """Its answer, as a value of that kind. Where this wait is cancelled, so is the call."""
         if self.is_over:
             raise _ended(call)
         number = next(self._numbers)
-        asked = self._asked[number] = _Asked(asyncio.get_running_loop().create_future(), tell)
+        asked = self._asked[number] = _Asked(asyncio.get_running_loop().create_future(), tell, callee)
         try:
             self._outbox.put(_within_bounds(number, call, arguments, more))
             said, texts = await asked.answer
@@ -176,11 +188,28 @@ class Link:
             asked = self._asked.get(said["id"])  # of a call that was cancelled nobody waits for the answer
             if asked is None:
                 continue
-            if "out" in said:
+            if asked.callee is not None and ("call" in said or "drop" in said):
+                self._called(asked.callee, said, texts)
+            elif "out" in said:
                 if asked.tell is not None:
                     asked.tell(said["out"], codec(str).read(said["text"], texts))
             elif not asked.answer.done():
                 asked.answer.set_result((said, texts))
+
+    def _called(self, callee: Callee, said: Head, texts: Sequence[str]) -> None:
+        """The host has the step's code call a function of this program, or wants to know of it no more."""
+        if "drop" in said:
+            callee.drop(said["drop"])
+            return
+        step, number = said["id"], said["call"]
+
+        def gave(text: str | None, error: str | None) -> None:
+            parts = list[str]()
+            what = ("text", text) if text is not None else ("error", error or "")
+            head = {"id": step, "gave": number, what[0]: codec(str).write(what[1] or "", parts)}
+            self._outbox.put(packed(head, parts))
+
+        callee.call(number, said["name"], codec(str).read(said["arguments"], texts), gave)
 
     def _end(self, ended: asyncio.Task[None] | None = None) -> None:
         """The host has ended, or we have: nothing will be answered any more."""

@@ -7,9 +7,9 @@ Above: `async_session.py`, `api.py`. Below: `door.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from rlm_kernel_mcp.doors.door import Stream
 
@@ -48,6 +48,8 @@ class SessionOptions(ContextOptions, total=False):
     """Questions that the code may ask a model, where a setting names one: 1,000."""
     subcall_tokens_limit: int
     """Tokens of those questions and their answers, in total: 2,000,000."""
+    host_functions: Mapping[str, Callable[..., Any]]
+    """By name the functions of this process that the code may call (`host_call`), with arguments that are hostile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.doors.door import ANSWERS, Arguments, Tell
 from rlm_kernel_mcp.server import requests, validation
-from rlm_kernel_mcp.server.requests import handed_in
+from rlm_kernel_mcp.server.requests import handed_in, offered_in
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, Opened, StepReport, VariableSlice
@@ -22,6 +22,7 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.callers.caller import Caller
+    from rlm_kernel_mcp.session.functions.calls import Callee
     from rlm_kernel_mcp.session.registry import Registry
 
 ANY_CALLS: Final = 1 << 62
@@ -55,7 +56,7 @@ class RegistryCalls:
             context_paths=asked.context_paths,
             limits=limits,
             caller=self.caller,
-            options=Options(asked.context_name, asked.exclude, asked.wait_ms),
+            options=Options(asked.context_name, asked.exclude, asked.wait_ms, functions=offered_in(asked)),
         )
 
     async def add_context(self, arguments: Arguments) -> Added:
@@ -64,7 +65,7 @@ class RegistryCalls:
         options = Options(asked.name, asked.exclude, asked.wait_ms)
         return await (await self.registry(asked.session_id)).add_context(asked.session_id, given, options, self.caller)
 
-    async def run(self, arguments: Arguments, tell: Tell | None) -> StepReport:
+    async def run(self, arguments: Arguments, tell: Tell | None, callee: Callee | None = None) -> StepReport:
         answers = bool(arguments.get(ANSWERS))
         own = {name: value for name, value in arguments.items() if name != ANSWERS}
         asked = validation.parse("rlm_run_repl", requests.RunRepl, own)
@@ -75,6 +76,7 @@ class RegistryCalls:
             wait_ms=NO_END_MS,
             max_output_chars=None,
             tell=tell,
+            callee=callee,
             caller=self.caller,
             answers=answers,
         )

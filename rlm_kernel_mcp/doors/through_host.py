@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rlm_kernel_mcp.doors.door import Arguments, Door, Tell
 from rlm_kernel_mcp.doors.in_process import InProcess
@@ -27,6 +27,9 @@ from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.shielded import made_in_thread
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.functions.calls import Callee
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +106,8 @@ class ThroughHost:
     async def add_context(self, arguments: Arguments) -> Added:
         return await (await self._door()).add_context(arguments)
 
-    async def run(self, arguments: Arguments, tell: Tell | None) -> StepReport:
-        return await (await self._door()).run(arguments, tell)
+    async def run(self, arguments: Arguments, tell: Tell | None, callee: Callee | None = None) -> StepReport:
+        return await (await self._door()).run(arguments, tell, callee)
 
     async def answer_questions(self, arguments: Arguments) -> StepReport:
         return await (await self._door()).answer_questions(arguments)

@@ -1,7 +1,7 @@
 """The arguments that several tools take, each with its kind, its bounds and what the schema says of it.
 
 Is: annotated types, and the check that one of several was given. Is not: the kinds (`arguments.py`), nor the tools'
-requests (`requests.py`). Above: `requests.py`. Below: `arguments.py`.
+requests (`requests.py`). Above: `requests.py`. Below: `arguments.py`, `item_lists.py`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from rlm_kernel_mcp.questions_wire import FUNCTIONS_MAX
 from rlm_kernel_mcp.server.arguments import (
-    AnswersArg,
     ChoiceArg,
     IntegerArg,
     NameArg,
     PathsArg,
-    QuotesArg,
     TextArg,
     VariableArg,
 )
+from rlm_kernel_mcp.server.item_lists import AnswersArg, FunctionsArg, QuotesArg
 
 ResponseFormat = Literal["json", "markdown"]
 
@@ -78,6 +78,14 @@ Answers = Annotated[
     tuple[dict[str, Any], ...],
     AnswersArg(high=1_000),
     Field(description="Answers to questions by their ids: {id, text}, or {id, error} where there is none."),
+]
+HostFunctions = Annotated[
+    tuple[dict[str, Any], ...],
+    FunctionsArg(high=FUNCTIONS_MAX),
+    Field(
+        description="Functions of yours that the code may call (host_call). A step that calls one has status "
+        "needs_answers: run it yourself, and give what it returns to rlm_answer, as JSON."
+    ),
 ]
 VariableName = Annotated[
     str,

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from rlm_kernel_mcp.server.footnotes import evidence
+from rlm_kernel_mcp.server.pages.footnotes import evidence
 from rlm_kernel_mcp.server.pages.questions import asked, subcalls
 from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport

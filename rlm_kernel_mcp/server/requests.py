@@ -17,6 +17,7 @@ from rlm_kernel_mcp.server.argument_types import (
     Answers,
     Exclude,
     Format,
+    HostFunctions,
     LoadWaitMs,
     Offset,
     OutputChars,
@@ -36,6 +37,7 @@ from rlm_kernel_mcp.server.arguments import (
     PathsArg,
     TextArg,
 )
+from rlm_kernel_mcp.session.functions.offered import HostFunction
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, Handed
 
 
@@ -95,6 +97,8 @@ class InitContext(Request):
         IntegerArg(low=0, high=1_000_000_000, unit="tokens"),
         Field(description="Tokens of those questions and their answers, in total."),
     ] = 2_000_000
+
+    host_functions: HostFunctions = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> InitContext:
@@ -225,6 +229,11 @@ class Answer(Request):
     ] = 0
     wait_ms: WaitMs = 45_000
     max_output_chars: OutputChars = 8_000
+
+
+def offered_in(asked: InitContext) -> tuple[HostFunction, ...]:
+    """The functions that it offers, as sessions take them."""
+    return tuple(HostFunction(one["name"], one.get("description", "")) for one in asked.host_functions)
 
 
 def handed_in(asked: Answer) -> Handed:

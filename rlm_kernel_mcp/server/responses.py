@@ -23,6 +23,7 @@ from rlm_kernel_mcp.session.answering.questions import Answerer
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.evidence.citations import Checked
+from rlm_kernel_mcp.session.functions.offered import HostFunction
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.text.safe_text import safe_text
 
@@ -50,11 +51,17 @@ def opened(report: reports.Opened, form: ResponseFormat) -> CallToolResult:
         return _reading(markdown.opened(report))
     data = _fields(report) | {"config": _fields(report.config), "counters": _fields(report.counters)}
     data |= _answerer(data.pop("answerer"), data["config"])
+    data |= _offered(data.pop("host_functions"))
     data |= {"context": _context(report.context), "walls": [wall.name for wall in report.walls if wall.holds]}
     # What a wall is and does is prose for people: `rlm-kernel-mcp doctor`.
     missing = [{"name": wall.name, "reason": wall.detail} for wall in report.walls if not wall.holds]
     rest = ({"walls_missing": missing} if missing else {}) | _note(markdown.notice(report.context))
     return _envelope({"ok": True, "data": data | rest})
+
+
+def _offered(functions: Sequence[HostFunction]) -> dict[str, Any]:
+    rows = [_fields(one) for one in functions]
+    return {"host_functions": rows} if rows else {}
 
 
 def added(report: Added, form: ResponseFormat) -> CallToolResult:

@@ -85,7 +85,8 @@ async def init_context(call: Call, request: requests.InitContext) -> CallToolRes
         max_subcalls=request.max_subcalls,
         subcall_tokens_limit=request.subcall_tokens_limit,
     )
-    options = Options(request.context_name, request.exclude, request.wait_ms)
+    functions = requests.offered_in(request)
+    options = Options(request.context_name, request.exclude, request.wait_ms, functions=functions)
     progress = options.progress
     call.waiting.look = lambda: (progress.loaded_bytes, progress.bytes) if progress.bytes else None
     report = await call.registry.init_context(

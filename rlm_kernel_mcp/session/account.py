@@ -8,8 +8,10 @@ Below: `reports.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rlm_kernel_mcp.session.answering.questions import Answerer
+from rlm_kernel_mcp.session.functions.offered import HostFunction, names_to_ask, recorded
 from rlm_kernel_mcp.session.reports import Counters, Guardrails, GuardrailStop, Left, SubcallsUsed
 
 
@@ -26,6 +28,8 @@ class Account:
         """What was used of the limits of sub-calls."""
         self.answerer: Answerer | None = None
         """Who answers the session's questions; None: nobody, and those limits mean nothing."""
+        self.functions: tuple[HostFunction, ...] = ()
+        """What its code may call."""
         self.stop: GuardrailStop | None = stop
         """The first limit that was reached; no later one replaces it."""
         self.on_stop: Callable[[], None] = lambda: None
@@ -36,6 +40,16 @@ class Account:
         """Whose code asked for the session: what is used here is used there too."""
         self.child_steps = 0
         """Steps of sessions that this one's code has asked for."""
+
+    @property
+    def asking(self) -> tuple[str, ...]:
+        """The names with which the code asks somebody."""
+        return names_to_ask(is_answered=self.answerer is not None, functions=self.functions)
+
+    @property
+    def recorded_functions(self) -> dict[str, Any]:
+        """What the session's record has of what the code may call."""
+        return recorded(self.functions)
 
     @property
     def counters(self) -> Counters:

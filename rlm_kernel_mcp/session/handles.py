@@ -24,6 +24,7 @@ from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.callers.elsewhere import Elsewhere, NobodyAsked, driven_elsewhere
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
+from rlm_kernel_mcp.session.functions.offered import recorded
 from rlm_kernel_mcp.session.idle_watch import lay_down
 from rlm_kernel_mcp.session.opening import Prepared
 from rlm_kernel_mcp.session.reopening import ServerResources, reopen
@@ -115,7 +116,7 @@ class Handles:
             status="idle",
             limits=json.dumps(limits.recorded()),
             context=json.dumps(contexts.first_row()),
-            context_ref=json.dumps(contexts.reference(list(prepared.namespace))),
+            context_ref=json.dumps(contexts.reference(list(prepared.namespace)) | recorded(prepared.functions)),
             walls=json.dumps([asdict(wall) for wall in prepared.walls]),
             server_pid=os.getpid(),
         )

@@ -20,12 +20,13 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.untrusted.answers import imports_of
-from rlm_kernel_mcp.questions_wire import ASKING
+from rlm_kernel_mcp.questions_wire import ASKING, CALLING
 from rlm_kernel_mcp.session.contexts.contexts import SessionContext
 from rlm_kernel_mcp.session.contexts.given import Options
 from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.contexts.readings import Reading
 from rlm_kernel_mcp.session.contexts.source import ContextSource
+from rlm_kernel_mcp.session.functions.offered import HostFunction
 from rlm_kernel_mcp.session.kernels.context_loading import (
     FIRST_KEY,
     context_report,
@@ -55,11 +56,13 @@ class Prepared:
     """What still reads the context's files; then the kernel has no context yet."""
     unhashed: Unhashed | None = None
     """What the hash of the context is to be made of."""
+    functions: tuple[HostFunction, ...] = ()
+    """What its code may call."""
 
     def told(self, session: Session) -> Opened:
         """What is told of the session that it has become. Of the names with which code asks, where somebody answers."""
         answerer, first = session.account.answerer, session.contexts.contexts.first
-        untold = () if answerer else tuple(name for name in ASKING if name != first.name)
+        untold = {*ASKING, *CALLING} - {*session.account.asking, first.name}
         return Opened(
             session_id=session.session_id,
             config=session.account.limits,
@@ -69,6 +72,7 @@ class Prepared:
             imports=self.imports,
             walls=self.walls,
             answerer=answerer,
+            host_functions=self.functions,
         )
 
     def discard(self) -> None:
@@ -93,12 +97,15 @@ async def prepare(source: ContextSource, options: Options, means: Means, pool: K
         # `wait`: the reading goes on after this call has been answered.
         await asyncio.wait({reading.task}, timeout=options.wait_ms / 1000)
         if reading.task.done():
-            return await _with_context(source, means, pool, reading, begun_ns)
+            prepared = await _with_context(source, means, pool, reading, begun_ns)
+            return replace(prepared, functions=options.functions)
         kernel, (left, imports) = await pool.take(partial(_without_context, name=source.name))
     except BaseException:
         reading.discard()
         raise
-    return _prepared(kernel, SessionContext(replace(source, text=None)), left["names"], imports, begun_ns, reading)
+    context = SessionContext(replace(source, text=None))
+    prepared = _prepared(kernel, context, left["names"], imports, begun_ns, reading)
+    return replace(prepared, functions=options.functions)
 
 
 async def _with_context(

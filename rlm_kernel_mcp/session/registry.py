@@ -20,6 +20,7 @@ from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.boards.choice import switchboard_of
+from rlm_kernel_mcp.session.boards.functions import FunctionBoard
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.callers.ids import new_session_id
 from rlm_kernel_mcp.session.calls.wishes import StepWishes
@@ -68,15 +69,15 @@ class Registry:
     ) -> None:
         self.settings = settings
         self.store = store
-        self._run_dir = run_dir
-        self._starter = starter
+        self._run_dir, self._starter = run_dir, starter
         self._pool = KernelPool(starter)
         self._slots = slots or KernelSlots(settings.max_sessions)
         self._writer = Writer(store)
         shared = (settings, starter.policy, self._pool, self._slots, store, self._writer)
         loaders = loaders_of(self._pool, starter.policy, settings)
         self._board = switchboard_of(settings, store, self._writer)
-        self._shared = ServerResources(*shared, loaders=loaders, feeds=feeds or Feeds(), switchboard=self._board)
+        self._calls = FunctionBoard(store, self._writer, self._board)
+        self._shared = ServerResources(*shared, loaders, feeds or Feeds(), self._board, calls=self._calls)
         self.handles = Handles(self._shared)
         self._sessions = self.handles.sessions
         open_children(self._board, self, self._shared)
@@ -125,7 +126,7 @@ class Registry:
         Raises: ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
         """
         options = options or Options()
-        check_name("context_name", options.name, is_answered=self._board is not None)
+        check_name("context_name", options.name, asking=options.asking(is_answered=self._board is not None))
         caller = caller or self.own
         given = Given(context_text, None if context_paths is None else tuple(context_paths))
         source = ContextSource.of(given, options, caller)
@@ -251,8 +252,7 @@ class Registry:
         if session is not None and (kernel := session.idle_kernel) is not None:
             await note_missed_cells(kernel, session.journal, session.account)
         await self._writer.settled(session_id)
-        if self._board is not None:
-            await self._board.settled(session_id)
+        await self._calls.settled(session_id)
         if session is None and not await in_reader(lambda: self.store.knows(session_id)):
             raise self.handles.not_found(session_id)
 
@@ -289,8 +289,7 @@ class Registry:
                 task.cancel()
             self._pool.stop()
             await end_all(self._sessions.values(), CLOSE_S)
-            if self._board is not None:
-                await self._board.close()
+            await self._calls.close()
             self._starter.stop()  # a fork that was asked for would have seconds to say who it is
             await self._pool.close()
             await all_ended(CLOSE_S)

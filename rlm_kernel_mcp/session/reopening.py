@@ -17,12 +17,14 @@ from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.asking.answers import Switchboard
+from rlm_kernel_mcp.session.asking.answers import Answers, Switchboard
 from rlm_kernel_mcp.session.asking.questions import Questions
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
+from rlm_kernel_mcp.session.boards.functions import FunctionBoard
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, contexts_of
 from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.evidence.citations import Checked
+from rlm_kernel_mcp.session.functions.offered import HostFunction, of_record
 from rlm_kernel_mcp.session.kernels.answering import Answering, Nobody
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
@@ -63,11 +65,13 @@ class ServerResources:
     slots: KernelSlots
     store: Store
     writer: Writer
-    outcomes: Outcomes = field(default_factory=Outcomes)
     loaders: Loaders | None = None
     feeds: Feeds = field(default_factory=Feeds)
     switchboard: Switchboard | None = None
     """Through which questions of sessions are answered; None: nobody answers any."""
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    calls: FunctionBoard | None = None
+    """The same of calls of functions; None: none is made."""
     room: QuestionRoom = field(default_factory=QuestionRoom)
 
     @property
@@ -115,7 +119,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
         shared.slots,
         contexts,
         offered=tuple(reference.get("names", OFFERED_BEFORE)),
-        answering=_answering(record, shared, account, is_new=is_new),
+        answering=_answering(record, shared, account, of_record(reference), is_new=is_new),
     )
     session = Session(record.session_id, account, contexts, recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at
@@ -161,18 +165,34 @@ def _ended(record: SessionRecord, extra: dict[str, Any], *, is_new: bool) -> str
     return ABANDONED if is_abandoned else extra.get(ENDED)
 
 
-def _answering(record: SessionRecord, shared: ServerResources, account: Account, *, is_new: bool) -> Answering:
-    """Who answers what the session's code asks."""
-    if shared.switchboard is None:
-        return Nobody()
-    answers = shared.switchboard.broker(record.session_id, account, is_new=is_new)
+def _answering(
+    record: SessionRecord,
+    shared: ServerResources,
+    account: Account,
+    offered: tuple[HostFunction, ...],
+    *,
+    is_new: bool,
+) -> Answering:
+    """Who answers what the session's code asks. `offered`: the functions that it may call."""
+    models = None
+    if shared.switchboard is not None:
+        models = shared.switchboard.broker(record.session_id, account, is_new=is_new)
+        _limit(account, models)
+    if offered and shared.calls is not None:
+        account.functions = offered
+        answers, functions = shared.calls.answers(record.session_id, offered, models, is_new=is_new)
+        return Questions(answers, account, shared.room, functions)
+    return Nobody() if models is None else Questions(models, account, shared.room)
+
+
+def _limit(account: Account, answers: Answers) -> None:
+    """A session's limits are those that hold with who answers it."""
     who = account.answerer = answers.answerer()
     limits = account.limits
     limits = replace(limits, max_subcalls=who.max_subcalls, subcall_tokens_limit=who.subcall_tokens_limit)
     if who.wait_limit_ms is not None and limits.wait_limit_ms == Guardrails().wait_limit_ms:
         limits = replace(limits, wait_limit_ms=who.wait_limit_ms)
     account.limits = limits
-    return Questions(answers, account, shared.room)
 
 
 def _checked(session: Session) -> Checked | None:

@@ -14,6 +14,7 @@ from rlm_kernel_mcp.kernel.untrusted.reply import Picture
 from rlm_kernel_mcp.session.answering.questions import Answerer
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.evidence.citations import Citation, Coverage
+from rlm_kernel_mcp.session.functions.offered import HostFunction
 from rlm_kernel_mcp.session.parked.reports import QuestionPage
 from rlm_kernel_mcp.text.wording import counted
 
@@ -201,6 +202,8 @@ class Opened:
     walls: tuple[Wall, ...]
     answerer: Answerer | None = None
     """Who answers what its code asks."""
+    host_functions: tuple[HostFunction, ...] = ()
+    """What its code may call."""
 
 
 @dataclass(frozen=True, slots=True)

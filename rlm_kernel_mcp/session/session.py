@@ -12,18 +12,20 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Final
+from typing import Final, Unpack
 
 from rlm_kernel_mcp.errors import KernelDied, SessionFinalized
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.calls.step_reports import StepReports
+from rlm_kernel_mcp.session.calls.wishes import StepWishes
 from rlm_kernel_mcp.session.children.asked import Asked, require_not_ended
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.loads import ContextLoads
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.execution import StepExecution
+from rlm_kernel_mcp.session.functions.calls import drive
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.kernels.recovery import Recovery
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
@@ -33,7 +35,7 @@ from rlm_kernel_mcp.session.parked.reports import Handed
 from rlm_kernel_mcp.session.reports import Counters, LossReport, SessionStatus, StepReport, VariableSlice
 from rlm_kernel_mcp.session.states.lifecycle import Event, SessionStates
 from rlm_kernel_mcp.session.steps.delivery import stopped_report
-from rlm_kernel_mcp.session.steps.raw_texts import Tell, telling
+from rlm_kernel_mcp.session.steps.raw_texts import telling
 from rlm_kernel_mcp.session.steps.run import INTERRUPT_WAIT_MS, RunningStep
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.shielded import shielded
@@ -139,22 +141,17 @@ class Session:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    async def run(
-        self,
-        code: str,
-        *,
-        timeout_ms: int,
-        wait_ms: int,
-        max_output_chars: int | None,
-        tell: Tell | None = None,
-        answers: bool = True,
-    ) -> StepReport:
-        """Start a step and wait for it at most `wait_ms`; what is wished as in `StepWishes`.
+    async def run(self, code: str, *, timeout_ms: int, **wishes: Unpack[StepWishes]) -> StepReport:
+        """Start a step and wait for it at most `wait_ms`.
 
         Raises:
             SessionFinalized, SessionBusy, KernelDied.
+            InvalidInput: the session does not offer one of those functions.
         """
+        wait_ms, max_output_chars, tell = wishes["wait_ms"], wishes["max_output_chars"], wishes.get("tell")
         self.require_ready()
+        functions = self.kernel.recovery.answering.functions
+        drive(functions, wishes.get("callee"), is_program=max_output_chars is None)
         self.kernel.charge_idle_cpu(self.account, self.journal)
         self.kernel.check_slot(stopped=self.account.stop is not None)
         self.contexts.raise_failure()
@@ -166,7 +163,7 @@ class Session:
         step = RunningStep(self.account.begin_step(), code, timeout_ms, desk=self.told.desk)
         step.limit(self.account.left.runtime_left_ms)
         if step.desk is not None:
-            step.desk.is_attended = answers
+            step.desk.is_attended = wishes.get("answers", True)
         self.states.on(Event.STEP_BEGAN)
         self._running = step
         self._task = asyncio.create_task(self._drive(step), name=f"step {step.index} of {self.session_id}")

@@ -90,6 +90,7 @@ class BatchRow:
     usd: float | None = None
     duration_ms: int = 0
     """From the first question's beginning to the last one's end."""
+    kind: str = "llm"
 
 
 COLUMNS: Final = tuple(field.name for field in fields(SubcallRow))
@@ -151,10 +152,15 @@ class Subcalls:
         tree = [session_id]
         for one in tree:
             tree += [child for (child,) in self._database.read(_CHILDREN, (one,)) if child not in tree]
-        rows = [row for one in tree for row in self.rows(one)]
+        rows = [row for one in tree for row in self.rows(one) if row.kind != "function"]
         sent = sum(row.fate in ("answered", "late") or row.attempts > 0 for row in rows)
         paid = [row for row in rows if row.child_session is None]  # what a child has spent is in its own rows
         return sent, sum(row.tokens_in + row.tokens_out for row in paid), sum(row.usd or 0.0 for row in paid)
+
+    def calls(self, session_id: str) -> int:
+        """How many of its rows are calls of functions that were made."""
+        query = "SELECT count(*) FROM subcalls WHERE session_id = ? AND kind = 'function' AND attempts > 0"
+        return sum(count for (count,) in self._database.read(query, (session_id,)))
 
     def rows(
         self, session_id: str, from_step: int | None = None, to_step: int | None = None, batch: int | None = None
@@ -194,7 +200,7 @@ def batches_of(rows: Iterable[SubcallRow]) -> list[BatchRow]:
     began: dict[tuple[int, str, int], int] = {}
     for row in rows:
         key = (row.step_index, row.source, row.batch)
-        batch = found.setdefault(key, BatchRow(*key, ts=row.ts))
+        batch = found.setdefault(key, BatchRow(*key, ts=row.ts, kind=row.kind))
         ended_ms = row.id // 1_000_000
         began[key] = min(began.get(key, ended_ms), ended_ms - row.queued_ms - row.duration_ms)
         batch.duration_ms = max(batch.duration_ms, ended_ms - began[key])

@@ -4,7 +4,9 @@ Is: messages to bytes and back, with texts as they are, lone surrogates too. Is 
 reports look like (`values.py`). Above: `doors/link.py`, and the host's end of it. Below: `text/surrogates.py`.
 
 A program says `{"id", "call", "arguments", "texts", ...}` (`texts`: by name of an argument, which part it is) or
-`{"cancel": id}`. A host says `{"id", "out": stream, "text"}`, `{"id", "result"}` or `{"id", "error"}`.
+`{"cancel": id}`. A host says `{"id", "out": stream, "text"}`, `{"id", "result"}` or `{"id", "error"}`. Of a step, by
+the id of the call that runs it, a function of the program is called: the host says `{"id", "call": number, "name",
+"arguments"}` or `{"id", "drop": number}`, and the program `{"id", "gave": number, "text" or "error"}`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from rlm_kernel_mcp.doors.wire.packets import BadMessage, Outbox, Packets
 from rlm_kernel_mcp.doors.wire.values import codec
 from rlm_kernel_mcp.errors import InternalError, InvalidInput, RlmError
 from rlm_kernel_mcp.host.entry.closing import CLOSING
+from rlm_kernel_mcp.host.kinds.calling import RemoteFunctions, names_of
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
@@ -73,6 +74,8 @@ class Conversation:
         """Of calls that are not answered, and of answers that are not sent."""
         self._freed = asyncio.Event()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._functions: dict[int, RemoteFunctions] = {}
+        """Of the program, by the number of the call that runs a step."""
         self._outbox = Outbox(self._packets)
         self._unread_bytes = 0
         """Of output that is not sent yet."""
@@ -114,6 +117,10 @@ class Conversation:
                     task.cancel()
                 continue
             number = _number(said, "id")
+            if "gave" in said:
+                if (functions := self._functions.get(number)) is not None:
+                    functions.gave(said, texts)
+                continue
             if number in self._under_way:
                 raise BadMessage(f"call {number} is under way already")
             self._follow(number, size, self._answer(number, said, arguments_of(said, texts)))
@@ -183,7 +190,7 @@ class Conversation:
             return None, await getattr(calls, call)(_session_id(arguments))
         match call:
             case "run":
-                return StepReport, await calls.run(arguments, self._teller(number) if said.get("tells") else None)
+                return StepReport, await self._run(number, said, arguments)
             case "get":
                 limit = min(_argument(said, "limit"), TEXT_CHARS_MAX)
                 return VariableSlice, await calls.get(arguments, limit, as_text=said.get("as_text") is True)
@@ -196,6 +203,16 @@ class Conversation:
             case _:
                 raise InvalidInput(f"There is no call {call!r}.")
         return None, None
+
+    async def _run(self, number: int, said: Head, arguments: Arguments) -> StepReport:
+        tell = self._teller(number) if said.get("tells") else None
+        if (names := names_of(said)) is None:
+            return await self._calls.run(arguments, tell)
+        callee = self._functions[number] = RemoteFunctions(number, names, self._outbox.put)
+        try:
+            return await self._calls.run(arguments, tell, callee)
+        finally:
+            del self._functions[number]
 
     async def _part(self, call: str, arguments: Arguments, offset: int) -> tuple[Any, Any]:
         """As `_done`, of what is given part by part."""

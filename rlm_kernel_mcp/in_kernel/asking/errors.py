@@ -1,7 +1,7 @@
 """Why a question of a session's code has no answer.
 
-Is: the one exception, which also stands in an answer's place, and the words where nobody answers at all. Is not: a
-wall. Above: the modules beside it. Below: nothing.
+Is: the exception that also stands in an answer's place, that of a function which failed, and the words where nobody
+answers at all. Is not: a wall. Above: the modules beside it. Below: nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ OFF: Final = (
     "A step cannot ask a language model here: read what it printed yourself. The user can switch it on "
     "(RLM_SUBCALL_BACKEND); a console can ask after the agent's first step."
 )
+NO_FUNCTIONS: Final = (
+    "No function can be called here: whoever opened the session offers none (host_functions); a console can call none "
+    "before the agent's first step."
+)
 OFF_TO_A_PERSON: Final = "No language model can be asked here: only a session of an MCP client has a way to one."
+
+
+class HostCallError(Exception):
+    """A function of whoever drives the session gave nothing; str() is that function's own words."""
 
 
 class SubcallError(Exception):

@@ -1,17 +1,18 @@
 """How this kernel asks: its channel, once the host has brought one, and why there is none.
 
 Is: what the host's request sets, in the control thread, and every thread reads. Is not: the asking (`calls.py`).
-Above: `calls.py`, `asking.py`, `in_kernel/namespace/offered.py`, `in_kernel/ipython/app.py`, `in_kernel/launch.py`.
-Below: `channel.py`, `errors.py`.
+Above: `calls.py`, `asking.py`, `functions.py`, `in_kernel/courtesies/hints.py`, `in_kernel/ipython/app.py`,
+`in_kernel/launch.py`. Below: `channel.py`, `errors.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from rlm_kernel_mcp.in_kernel.asking.channel import Channel
-from rlm_kernel_mcp.in_kernel.asking.errors import OFF, OFF_TO_A_PERSON, SubcallError
+from rlm_kernel_mcp.in_kernel.asking.errors import NO_FUNCTIONS, OFF, OFF_TO_A_PERSON, SubcallError
 
 
 class _State:
@@ -19,6 +20,10 @@ class _State:
 
     channel: Channel | None = None
     off = OFF
+    functions: Mapping[str, str] = MappingProxyType({})
+    """By name the descriptions of those that may be called."""
+    calls_alone = False
+    """Whether the channel is for these."""
     step_of: Callable[[], Mapping[str, Any]] = dict
     """The parent header of the request for which the calling thread works."""
 
@@ -39,12 +44,13 @@ def open_channel(content: Mapping[str, Any], passed: Callable[[], int]) -> Mappi
         _State.channel, _State.off = None, str(content["off"])
     else:
         _State.channel = Channel(passed(), step)
+        _State.functions, _State.calls_alone = content.get("functions", {}), content.get("calls_alone", False)
     return {}
 
 
 def is_open() -> bool:
-    """Whether somebody answers."""
-    return _State.channel is not None
+    """Whether somebody answers questions to a model."""
+    return _State.channel is not None and not _State.calls_alone
 
 
 def step() -> str:
@@ -53,7 +59,22 @@ def step() -> str:
 
 
 def channel() -> Channel:
-    """Raises: SubcallError, where nobody answers."""
-    if _State.channel is None:
+    """For questions to a model. Raises: SubcallError, where nobody answers."""
+    if _State.channel is None or _State.calls_alone:
         raise SubcallError("off", _State.off)
+    return _State.channel
+
+
+def functions() -> Mapping[str, str]:
+    """By name the descriptions of the functions that may be called."""
+    return _State.functions
+
+
+def channel_to(function: str) -> Channel:
+    """For calls of a function. Raises: NameError, where it is not offered."""
+    offered = _State.functions
+    if _State.channel is None or not offered:
+        raise NameError(NO_FUNCTIONS)
+    if function not in offered:
+        raise NameError(f"There is no function {function!r} to call; there are: {', '.join(offered)}.")
     return _State.channel

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.asking import asking, state
+from rlm_kernel_mcp.in_kernel.asking import asking, functions
 from rlm_kernel_mcp.in_kernel.explore.chunks import chunks
 from rlm_kernel_mcp.in_kernel.explore.evidence import cite, quote
 from rlm_kernel_mcp.in_kernel.explore.looking import look, tree
@@ -91,12 +91,13 @@ FUNCTIONS: Final[Mapping[str, tuple[Callable[..., object], str]]] = {
     "cite": (cite, "cite(hit or span) -> prints as [c3], for the answer"),
     "quote": (quote, "quote(text) -> Span where it stands, or None"),
     **asking.FUNCTIONS,
+    **functions.FUNCTIONS,
 }
-"""The functions that explore the texts, and those that ask a model, with their lines. Without a context, or a model,
-they are there too, and say what to do."""
+"""The functions that explore the texts, those that ask a model and those that call the driver's functions, with their
+lines. Without a context, a model or such functions they are there too, and say what to do."""
 
 
-_REQUESTS: Final[Mapping[str, Mapping[str, Answer]]] = {"llm_query": {SUBCALLS: state.open_channel}}
+_REQUESTS: Final[Mapping[str, Mapping[str, Answer]]] = {"llm_query": {SUBCALLS: functions.open_channel}}
 """The requests that belong to functions."""
 
 
@@ -144,7 +145,7 @@ def bind(user_ns: MutableMapping[str, Any], loaded: Loaded) -> None:
 
 def is_taken(user_ns: Mapping[str, Any], name: str) -> bool:
     """Whether a further context may not have a name. The host says whether those of the functions that ask are free."""
-    return name in user_ns and user_ns[name] is not asking.FUNCTIONS.get(name, (user_ns,))[0]
+    return name in user_ns and user_ns[name] is not {**asking.FUNCTIONS, **functions.FUNCTIONS}.get(name, (user_ns,))[0]
 
 
 def unbind_context(user_ns: MutableMapping[str, Any], name: str) -> list[str]:

@@ -18,6 +18,7 @@ from rlm_kernel_mcp.questions_wire import (
     DIGEST_CHARS,
     FRAME_BYTES_MAX,
     FRAME_ITEMS_MAX,
+    FUNCTION_NAME_CHARS_MAX,
     ID_MAX,
     KINDS,
     LENGTH_BYTES,
@@ -143,7 +144,8 @@ class QuestionReader:
         ((kind, said),) = frame.items()
         if kind == "ask":
             step, more = _text(said["step"], STEP_CHARS_MAX), said.get("more", False)
-            return Ask(step, _wishes(said["opts"]), self._items(said["items"]), _flag(more))
+            asked = Ask(step, _wishes(said["opts"]), self._items(said["items"]), _flag(more))
+            return _call(asked) if asked.wishes.kind == "function" else asked
         if kind == "cancel":
             return Cancel(_ids(said))
         if kind == "missed":
@@ -176,6 +178,19 @@ class QuestionReader:
             raise ValueError
         self._last_id = number
         return number
+
+
+def _call(asked: Ask) -> Ask:
+    """The same, of calls of functions. Their arguments are looked at where it is known who asks (`values.py`)."""
+    wishes = asked.wishes
+    if wishes.schema is not None or wishes.model is not None or wishes.fresh:
+        raise ValueError
+    for item in asked.items:
+        if not item.prompt.isidentifier() or len(item.prompt) > FUNCTION_NAME_CHARS_MAX:
+            raise ValueError
+        if item.text is None or item.repair is not None:
+            raise ValueError
+    return asked
 
 
 def _ids(numbers: list[Any]) -> tuple[int, ...]:

@@ -1,7 +1,9 @@
-"""A variable's value as a kernel sends it: its text, and the JSON in that, checked and made safe to show.
+"""Values as a kernel sends them: JSON, checked, and made safe to show or fit to be passed on.
 
-Is: depth, numbers, keys and characters of what a client is given as JSON. Is not: the request for it
-(`session/kernels/variables.py`). Above: that. Below: `text/`.
+Is: depth, numbers, keys and characters of what a client is given as JSON, be that a variable or what a function is
+called with (`plain_object`) or gives (`plain_json`). Is not: a request (`session/kernels/variables.py`), nor what the
+values mean: a function has to treat them as hostile. Sans-I/O. Above: those, `session/functions/`,
+`session/parked/desk.py`. Below: `text/`, `questions_wire.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import chain
 from typing import Any, Final
 
+from rlm_kernel_mcp.questions_wire import JSON_DEPTH_MAX
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.surrogates import decoded
 
@@ -18,6 +22,11 @@ DEPTH_MAX: Final = 100
 """Levels of nesting of a JSON value that is passed on; a kernel of ours shows 50, and the SDK writes some 200."""
 JSON_EXPANSION: Final = 6
 """Characters that JSON may need for one character of a text."""
+WHOLE_NUMBERS: Final = range(-(1 << 63), 1 << 64)
+"""What every reader of JSON can hold; many fail on a longer one."""
+DIGITS_MAX: Final = 20
+"""Of such a number, with its sign."""
+_MAY_BE_LONG: Final = re.compile(r"\d{19}")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -85,3 +94,68 @@ def _safe_value(value: Any, levels: int) -> Any:
     if len(safe) < len(value):
         raise ValueError("two of its keys are shown alike")
     return safe
+
+
+class NotPlain(Exception):
+    """What a text is not, after "it"."""
+
+
+def plain_json(text: str) -> str:
+    """The same JSON, fit to be passed on. Raises: NotPlain."""
+    return _written_anew(_plain(text))
+
+
+def plain_object(text: str) -> str:
+    """The same of what has to be an object. Raises: NotPlain."""
+    value = _plain(text)
+    if type(value) is not dict:
+        raise NotPlain("is no JSON object")
+    return _written_anew(value)
+
+
+def _plain(text: str) -> Any:
+    try:
+        value = json.loads(
+            text, parse_int=_whole if _MAY_BE_LONG.search(text) else None, parse_constant=_no_plain_constant
+        )
+    except RecursionError:
+        raise NotPlain(_TOO_DEEP) from None
+    except ValueError:
+        raise NotPlain("is no JSON") from None
+    if text.count("[") + text.count("{") > JSON_DEPTH_MAX and _is_deep(value):
+        raise NotPlain(_TOO_DEEP)
+    return value
+
+
+_TOO_DEEP: Final = f"is nested more than {JSON_DEPTH_MAX} levels deep"
+
+
+def _written_anew(value: Any) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:
+        raise NotPlain("has a lone surrogate, which is no character") from None
+    except ValueError:  # 1e999 is read, and could not be written
+        raise NotPlain("has a number that is too large") from None
+    return text
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(JSON_DEPTH_MAX):
+        inner = chain.from_iterable(one.values() if type(one) is dict else one for one in level)
+        level = [one for one in inner if type(one) in (dict, list)]
+        if not level:
+            return False
+    return True
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > DIGITS_MAX or (number := int(digits)) not in WHOLE_NUMBERS:
+        raise NotPlain("has a whole number of more than 64 bits")
+    return number
+
+
+def _no_plain_constant(name: str) -> float:
+    raise NotPlain(f"has {name}, which is not JSON")

@@ -40,6 +40,9 @@ def _whose(page: QuestionPage) -> str:
 
 def _question(item: AskedItem) -> Iterator[str]:
     cut = f", cut here; rlm_get_var with var_name question:{item.id} has all" if item.cut else ""
+    if item.kind == "function":
+        yield f"Call {item.id} of the function `{item.prompt}`{cut}, with:\n{fenced(item.text or '', 'json')}"
+        return
     size = counted(item.total_chars, "character") + ("" if item.text is None else " with its text")
     yield f"Question {item.id} ({size}{cut}):\n{fenced(item.prompt)}"
     if item.text is not None:

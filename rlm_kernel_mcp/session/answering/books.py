@@ -160,7 +160,9 @@ class StoreBooks:
 
     def answerers(self, session_id: str) -> set[str]:
         """Who has answered a session: identities."""
-        return {row.answered_by for row in self._store.subcalls.rows(session_id) if row.attempts}
+        return {
+            row.answered_by for row in self._store.subcalls.rows(session_id) if row.attempts and row.kind != "function"
+        }
 
     async def grant(self, wanted: int) -> int:
         """Take so many of the day's questions, or what is left of them."""

@@ -35,7 +35,8 @@ class Asking:
         self._own_clock = StepClock(time.monotonic_ns(), NO_LIMIT_NS)
         """Of a cell, whose time is nobody's."""
         self.open: dict[int, int] = {}
-        """By the kernel's id the number of each question that is passed on and has no answer; 0: a forecast."""
+        """By the kernel's id the number of each question that is passed on and has no answer; 0: a forecast; of a call
+        of a function with a minus."""
         self.answered: dict[int, int] = {}
         """The same of those that have one, where the kernel is to check it."""
         self._refused: Counter[str] = Counter()
@@ -91,7 +92,7 @@ class Asking:
             return None
         failed = Counter(tally.failed) + self._refused
         if self.is_stopped:  # what is open is as good as ended
-            failed["stopped"] += sum(map(bool, self.open.values()))
+            failed["stopped"] += sum(number > 0 for number in self.open.values())
         return Subcalls(
             asked=asked,
             answered=tally.answered,

@@ -31,7 +31,7 @@ from rlm_kernel_mcp.kernel.untrusted.question_frames import (
     Missed,
     Wishes,
 )
-from rlm_kernel_mcp.questions_wire import CHANNEL_THREADS, ITEM_CHARS_MAX, SUBCALLS, BudgetRow, SubcallsRequest
+from rlm_kernel_mcp.questions_wire import CHANNEL_THREADS, ITEM_CHARS_MAX, SUBCALLS, BudgetRow
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question, Sketch
 from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers
@@ -41,6 +41,7 @@ from rlm_kernel_mcp.session.asking.channel import KernelChannel
 from rlm_kernel_mcp.session.asking.ends import Ends
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
 from rlm_kernel_mcp.session.asking.waiting import Waiting
+from rlm_kernel_mcp.session.functions.calls import FunctionCalls
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 from rlm_kernel_mcp.session.steps.run import RunningStep
 
@@ -55,10 +56,12 @@ WAITED: Final = "The step has waited for answers for {limit:,} ms, which is its 
 class Questions:
     """One session's."""
 
-    def __init__(self, answers: Answers, account: Account, room: QuestionRoom) -> None:
-        self._answers, self._account, self._room = answers, account, room
-        self.desk = answers.desk
-        self._numbers = itertools.count(1)
+    def __init__(
+        self, answers: Answers, account: Account, room: QuestionRoom, functions: FunctionCalls | None = None
+    ) -> None:
+        """`functions`: that the code may call; `answers` has their calls answered too."""
+        self._answers, self._account, self._room, self.functions = answers, account, room, functions
+        self.desk, self._numbers, self._call_numbers = answers.desk, itertools.count(1), itertools.count(1)
         self._kernel: Kernel | None = None
         self._channel: KernelChannel | None = None
         self._asking: Asking | None = None
@@ -84,7 +87,7 @@ class Questions:
         with theirs:
             await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
             pass_descriptor(kernel, theirs.detach())  # and nothing is awaited before its request is sent
-        request: SubcallsRequest = {}
+        request = self.functions.request(calls_alone=self._account.answerer is None) if self.functions else {}
         try:
             async with asyncio.timeout(OPEN_S):
                 reply = await kernel.client.request(SUBCALLS, request)
@@ -189,14 +192,15 @@ class Questions:
         if asking.is_stopped:
             channel.fail(item.id, STOPPED)
             return
+        is_call = wishes.kind == "function"
         if item.chars > ITEM_CHARS_MAX:
             words = f"The question has {item.chars:,} characters, and may have {ITEM_CHARS_MAX:,}"
             refusal = Failed("too_large", f"{words}; cut the text into pieces.")
         elif asking.waiting.is_over:
             refusal = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
         else:
-            number = next(self._numbers)
-            asking.begin(item.id, number)
+            number = next(self._call_numbers if is_call else self._numbers)
+            asking.begin(item.id, -number if is_call else number)
             channel.opened(item.id, _size(wishes, item))
             question = Question(
                 number=number,
@@ -204,7 +208,7 @@ class Questions:
                 text=item.text,
                 step_index=asking.index,
                 source=asking.source,
-                batch=wishes.batch,
+                batch=0 if is_call else wishes.batch,  # all calls of a step are one event of its trace
                 schema=wishes.schema,
                 model=wishes.model,
                 fresh=wishes.fresh,
@@ -214,7 +218,8 @@ class Questions:
             )
             self._answers.ask(question, partial(self._given, channel, asking, item.id, wishes.schema is not None))
             return
-        asking.refuse(refusal.code)
+        if not is_call:
+            asking.refuse(refusal.code)
         channel.fail(item.id, refusal)
 
     def _given(self, channel: KernelChannel, asking: Asking, number: int, checked: bool, given: Given) -> None:

@@ -74,10 +74,11 @@ class StepReports:
     async def answer(self, step: RunningStep | None, handed: Handed, by: str) -> StepReport:
         """Take answers to the questions of the running step, and show or lease more of them. `by`: who brings them.
 
-        Raises: InvalidInput: nobody answers this session by such calls.
+        Raises: InvalidInput: nobody answers this session by such calls; what a function gave is no JSON.
         """
         if (desk := self.desk) is None:
             raise InvalidInput(NOT_ASKED, GO_ON)
+        desk.check(handed.answers)
         rejected = desk.hand_in(handed.answers, by)
         if step is None:
             report = await self._of_no_step(handed)

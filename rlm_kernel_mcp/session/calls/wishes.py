@@ -1,12 +1,14 @@
 """What a call wants of the step that it begins, beside its code and its time.
 
-Is: types alone. Above: `session/registry.py`. Below: `session/steps/raw_texts.py`.
+Is: types alone. Above: `session/registry.py`, `session/session.py`. Below: `session/steps/raw_texts.py`,
+`session/functions/calls.py`.
 """
 
 from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from rlm_kernel_mcp.session.functions.calls import Callee
 from rlm_kernel_mcp.session.steps.raw_texts import Tell
 
 
@@ -21,3 +23,5 @@ class StepWishes(TypedDict):
     """Is told these as they come."""
     answers: NotRequired[bool]
     """Whether anybody answers what its code asks, where whoever drives the session does; True."""
+    callee: NotRequired[Callee | None]
+    """A program, whose functions its code may call."""

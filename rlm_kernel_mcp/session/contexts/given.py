@@ -12,6 +12,7 @@ from typing import Final
 
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
+from rlm_kernel_mcp.session.functions.offered import HostFunction, names_to_ask
 
 WAIT_MS: Final = 20_000
 FIRST_NAME: Final = "context"
@@ -47,6 +48,12 @@ class Options:
     """Milliseconds after which the call goes on without it."""
     progress: Progress = field(default_factory=Progress)
     """Where is told how far it is."""
+    functions: tuple[HostFunction, ...] = ()
+    """Of a session's first context: what its code may call."""
+
+    def asking(self, *, is_answered: bool) -> tuple[str, ...]:
+        """The names with which the session's code asks somebody."""
+        return names_to_ask(is_answered=is_answered, functions=self.functions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class ContextLoads:
         """
         first = self.contexts.first
         taken = [one.name for one in self.contexts.all if not one.has_failed]
-        check_name("name", source.name, taken, is_answered=self._account.answerer is not None)
+        check_name("name", source.name, taken, asking=self._account.asking)
         of_session = self.contexts.roots
         source = replace(source, roots=source.roots.within(of_session) if source.roots else of_session)
         if source.name == first.name:  # which could not be loaded: this takes its place
@@ -236,8 +236,8 @@ class ContextLoads:
 
     def _write_down(self) -> None:
         """Have the record say which contexts there are, so that another server can load them."""
-        offered = self._kernel.recovery.offered
-        self._journal.contexts_changed(self.contexts.first_row(), self.contexts.reference(offered))
+        reference = self.contexts.reference(self._kernel.recovery.offered) | self._account.recorded_functions
+        self._journal.contexts_changed(self.contexts.first_row(), reference)
 
     async def _begun(self, load: _Load) -> Reading:
         source, progress = load.source, Progress()

@@ -12,7 +12,6 @@ from typing import Final
 
 from rlm_kernel_mcp.context_wire import EXPLORING
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.text.wording import counted
 
@@ -29,18 +28,18 @@ LINES: Final = {
 """What is reported about a context that was added, by its kind."""
 
 
-def check_name(argument: str, name: str, taken: Iterable[str] = (), *, is_answered: bool = False) -> None:
+def check_name(argument: str, name: str, taken: Iterable[str] = (), *, asking: Iterable[str] = ()) -> None:
     """Raise InvalidInput unless a context may have this name. It is an identifier, and no keyword, by now.
 
     `argument`: what the client calls it. `taken`: the names of the session's other contexts.
-    `is_answered`: whether somebody answers its code; where nobody does, the names with which that asks are free.
+    `asking`: the names with which its code asks (`names_to_ask`).
     """
     why = ""
     if len(name) > NAME_CHARS_MAX:
         why = f"has {len(name):,} characters; a context's name has at most {NAME_CHARS_MAX}"
     elif name.startswith("_"):
         why = f"must not begin with an underscore; given: {name!r}"
-    elif name in RESERVED or (is_answered and name in ASKING):
+    elif name in RESERVED or name in asking:
         why = f"must be a name that means nothing else; {name!r} is the session's or Python's own"
     elif name in taken:
         why = f"must be a new name; the session has a context {name!r} already"

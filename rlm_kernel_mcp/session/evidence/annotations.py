@@ -2,7 +2,7 @@
 
 Is: one collection in JSON-LD; a body selects the mark as the answer has it, and a target has selectors of three kinds,
 each of which alone leads to the same bytes: characters, bytes, and the text with what stands beside it (decision 0108).
-Is not: text for reading (`server/footnotes.py`). Above: `commands/trace.py`. Below: `citations.py`, `marks.py`.
+Is not: text for reading (`server/pages/footnotes.py`). Above: `commands/trace.py`. Below: `citations.py`, `marks.py`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.functions.calls import FunctionCalls
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.steps.run import RunningStep
 
@@ -19,6 +20,8 @@ class Answering(Protocol):
 
     desk: Desk | None
     """Where its questions wait for whoever drives the session; None: they do not."""
+    functions: FunctionCalls | None
+    """The calls of functions; None: it may call none."""
 
     async def open(self, kernel: Kernel) -> None:
         """Give a kernel its way to ask. It has the context and the values that came back, and no step has begun in it.
@@ -41,6 +44,7 @@ class Nobody:
     """`Answering` of a session whose code has nobody to ask."""
 
     desk: Desk | None = None
+    functions: FunctionCalls | None = None
 
     async def open(self, kernel: Kernel) -> None:
         """Give it nothing."""

@@ -36,7 +36,7 @@ from rlm_kernel_mcp.kernel.mapped_file import MappedFile
 from rlm_kernel_mcp.kernel.thread_count import threads_of
 from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
-from rlm_kernel_mcp.questions_wire import ASKING
+from rlm_kernel_mcp.questions_wire import ASKING, CALLING
 from rlm_kernel_mcp.session.context_reports import ContextReport, DocumentInfo
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 from rlm_kernel_mcp.text.markup import code
@@ -57,7 +57,7 @@ NAMES_CHARS: Final = 4_000
 """All names in a list of documents together: twenty may have 4,096 each."""
 How = Literal["text", "json", "value", "again"]
 """As `LoadContextRequest.add`."""
-FUNCTIONS: Final = frozenset({*EXPLORING, *ASKING})
+FUNCTIONS: Final = frozenset({*EXPLORING, *ASKING, *CALLING})
 """What every kernel has: neither lost nor restored."""
 FIRST_KEY: Final = "context"
 """What a kernel calls the first context in the names that it offers, whatever its name is."""

@@ -8,10 +8,11 @@ waits until somebody calls. Above: `session/steps/`, `session/calls/`, `session/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from rlm_kernel_mcp.errors import VariableNotFound
+from rlm_kernel_mcp.errors import InvalidInput, VariableNotFound
+from rlm_kernel_mcp.kernel.untrusted.values import NotPlain, plain_json
 from rlm_kernel_mcp.questions_wire import Kind
 from rlm_kernel_mcp.session.parked.pages import (
     DELEGATE,
@@ -37,6 +38,7 @@ UNQUIET_S: Final = 2.0
 PREFIX: Final = "question:"
 """How the name of a question begins where its whole text is read as a variable."""
 DIGITS_MAX: Final = 19
+NOTHING_TAKEN: Final = "Call rlm_answer again with all of its answers: none was taken."
 NOT_WAITING: Final = "rlm_answer without answers shows the questions that wait."
 
 
@@ -124,31 +126,41 @@ class Desk:
 
     def raw_page(self, _room: int = 0) -> QuestionPage:
         """The first questions that nobody has taken, for a program."""
-        shown = self._noted(raw_page_of(self._pile.free, RAW_QUESTIONS))
+        shown = self._noted(raw_page_of(self._pile.shown, RAW_QUESTIONS))
         return QuestionPage(shown, self._pile.waiting, self._pile.leased)
 
     def page(self, room: int, *, is_preview: bool) -> QuestionPage:
         """The first questions that nobody has taken. `is_preview`: few of them, where there are many."""
-        many = self._pile.waiting > DELEGATED_FROM
-        shown = self._shown(min(room, PREVIEW_CHARS) if is_preview and many else room, self._pile.waiting)
+        many = self._pile.for_others > DELEGATED_FROM
+        room = min(room, PREVIEW_CHARS) if is_preview and many else room
+        shown = self._noted(page_of(self._pile.shown, room, self._pile.waiting))
         delegate = DELEGATE.format(session_id=self._session_id) if many else None
         return QuestionPage(shown, self._pile.waiting, self._pile.leased, delegate)
 
     def lease(self, most: int, room: int | None) -> QuestionPage | None:
         """As many as are wanted, for the caller alone for a while; None: there is none that nobody has taken."""
-        items = self._shown(room, most) if room is not None else self._noted(raw_page_of(self._pile.free, most))
+        free = self._pile.free
+        items = self._noted(raw_page_of(free, most) if room is None else page_of(free, room, most))
         self._pile.lease([item.id for item in items], _now_s())
         self._arm()
         return QuestionPage(items, self._pile.waiting, self._pile.leased, is_taken=True) if items else None
-
-    def _shown(self, room: int, most: int) -> tuple[AskedItem, ...]:
-        return self._noted(page_of(self._pile.free, room, most))
 
     def _noted(self, page: Iterable[tuple[Parked, AskedItem]]) -> tuple[AskedItem, ...]:
         now_s, page = _now_s(), list(page)
         for one, _ in page:
             one.shown_s = now_s if one.shown_s is None else one.shown_s
         return tuple(item for _, item in page)
+
+    def check(self, answers: Sequence[AnswerGiven]) -> None:
+        """Look at what functions gave, before anything is handed in. Raises: InvalidInput: it is no JSON."""
+        for place, answer in enumerate(answers):
+            if answer.text is None or (one := self._pile.get(answer.id)) is None or one.kind != "function":
+                continue
+            try:
+                plain_json(answer.text)
+            except NotPlain as error:
+                what = f"answers[{place}] answers a call of a function, and its text {error}"
+                raise InvalidInput(f"{what}; JSON is wanted (a text in quotes).", NOTHING_TAKEN) from None
 
     def hand_in(self, answers: Iterable[AnswerGiven], by: str) -> tuple[int, ...]:
         """Give answers to who waits for them; the numbers of those that nobody waits for. `by`: who brings them."""

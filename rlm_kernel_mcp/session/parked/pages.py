@@ -1,7 +1,8 @@
 """Questions made into a page: safe to show, whole while they fit, and no longer than asked for. Sans-I/O.
 
 Is: which questions a page has, and how one that is longer than a page is cut. Is not: who has which (`pile.py`).
-Above: `desk.py`. Below: `pile.py`, `reports.py`, `text/safe_text.py`.
+Above: `desk.py`. Below: `pile.py`, `reports.py`, `text/safe_text.py`,
+`kernel/untrusted/values.py`.
 
 Every text here is the choice of a session's code, which may have read anything: whoever is shown it has tools that the
 code has not.
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
+from rlm_kernel_mcp.kernel.untrusted.values import json_value
 from rlm_kernel_mcp.session.parked.pile import Parked
 from rlm_kernel_mcp.session.parked.reports import AskedItem
 from rlm_kernel_mcp.text.safe_text import safe_prefix, safe_text, share
@@ -72,9 +74,21 @@ def _whole(one: Parked, room: int) -> AskedItem | None:
     """A question, if it has room."""
     if one.chars + len(one.schema or "") > room:
         return None
+    if one.kind == "function":
+        item = _call(one, room)
+        return item if item.chars <= room else None
     text, schema = (None if part is None else safe_text(part) for part in (one.text, one.schema))
     item = AskedItem(one.id, safe_text(one.prompt), text, schema, one.chars, kind=one.kind)
     return item if item.chars <= room else None
+
+
+def _call(one: Parked, room: int) -> AskedItem:
+    """A call of a function with its arguments as a value; of what cannot be shown so with their text."""
+    fits, value = json_value(one.text or "", room)
+    args = value if fits and isinstance(value, dict) else None
+    return AskedItem(
+        one.id, safe_text(one.prompt), safe_text(one.text or ""), None, one.chars, kind=one.kind, args=args
+    )
 
 
 def _cut(one: Parked, room: int) -> AskedItem:

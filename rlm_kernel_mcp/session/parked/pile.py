@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from rlm_kernel_mcp.questions_wire import Kind
@@ -60,12 +60,19 @@ class Pile:
         """In the order of their numbers, in which their time runs out too."""
         self._free: dict[int, Parked] = {}
         """Those that nobody has taken, in the same order."""
+        self._calls: dict[int, Parked] = {}
+        """Calls of functions, which nobody takes: whoever drives the session has those, and no sub-agent."""
         self._leases: dict[int, float] = {}
         """By number until when the others are taken, the first to run out first."""
 
     @property
     def waiting(self) -> int:
         """How many nobody has taken."""
+        return len(self._free) + len(self._calls)
+
+    @property
+    def for_others(self) -> int:
+        """How many of them others may take."""
         return len(self._free)
 
     @property
@@ -74,8 +81,13 @@ class Pile:
 
     @property
     def free(self) -> Iterable[Parked]:
-        """Those that nobody has taken."""
+        """Those that may be taken."""
         return self._free.values()
+
+    @property
+    def shown(self) -> Iterable[Parked]:
+        """Those that nobody has taken: first what no other can do."""
+        return chain(self._calls.values(), self._free.values())
 
     def put(  # noqa: PLR0913 (what a question is made of)
         self,
@@ -91,7 +103,8 @@ class Pile:
         """A question begins to wait."""
         self._last_id = max(self._last_id, step_index * IDS_OF_A_STEP) + 1
         one = Parked(self._last_id, prompt, text, schema, now_s + self._patience_s, on_end, kind)
-        self._all[one.id] = self._free[one.id] = one
+        self._all[one.id] = one
+        (self._calls if kind == "function" else self._free)[one.id] = one
         return one
 
     def get(self, number: int) -> Parked | None:
@@ -100,8 +113,8 @@ class Pile:
 
     def take_out(self, number: int) -> Parked | None:
         """It has an answer, or needs none any more. None: it does not wait."""
-        self._free.pop(number, None)
-        self._leases.pop(number, None)
+        for some in (self._free, self._calls, self._leases):
+            some.pop(number, None)
         return self._all.pop(number, None)
 
     def lease(self, numbers: Iterable[int], now_s: float) -> None:

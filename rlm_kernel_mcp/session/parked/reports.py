@@ -28,15 +28,20 @@ class AskedItem:
     """Of prompt and text, as they were asked."""
     cut: bool = False
     kind: Kind = "llm"
-    """What is asked: a model, unless it says otherwise."""
+    """What is asked: a model, unless it says otherwise. Of a function the prompt is its name, and the text its
+    arguments, which are a JSON object."""
+    args: dict[str, Any] | None = None
+    """The same as a value that is safe to show; None where only their text is shown."""
 
     def row(self) -> dict[str, Any]:
         """What the client gets."""
         row: dict[str, Any] = {"id": self.id}
         row |= {} if self.kind == "llm" else {"kind": self.kind}
-        row["prompt"] = self.prompt
-        row |= {} if self.text is None else {"text": self.text}
-        row |= {} if self.schema is None else {"schema": self.schema}
+        if self.kind == "function":
+            row |= {"name": self.prompt, "args": self.text if self.args is None else self.args}
+        else:
+            row |= {"prompt": self.prompt} | ({} if self.text is None else {"text": self.text})
+            row |= {} if self.schema is None else {"schema": self.schema}
         return row | {"total_chars": self.total_chars} | ({"cut": True} if self.cut else {})
 
     @cached_property

@@ -153,6 +153,8 @@ def _summary(batch: BatchRow) -> str:
         **dict(sorted(batch.failed.items())),
     }
     fates = ", ".join(f"{count:,} {name}" for name, count in parts.items() if count)
+    if batch.kind == "function":
+        return f"{counted(batch.asked, 'function call')}: {fates or 'none has ended'}"
     cost = f"{counted(batch.tokens_in + batch.tokens_out, 'token')}"
     usd = "" if batch.usd is None else f", ${batch.usd:.4f}" if batch.usd >= 0.001 else f", ${batch.usd:.6f}"
     return f"{counted(batch.asked, 'question')}: {fates or 'none has ended'}; {cost}{usd}"

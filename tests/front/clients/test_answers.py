@@ -59,3 +59,16 @@ def test_a_client_without_the_setting_answers_for_one_that_has_it(hosts: Hosts) 
     (item,) = taken["questions"]["items"]
     other.data("rlm_answer", session_id=session_id, answers=[{"id": item["id"], "text": "a"}], take=1)
     assert driver.data("rlm_await_step", session_id=session_id, step_index=1)["result"] == "'a'"
+
+
+def test_a_driver_s_own_functions_are_its_own_to_call(hosts: Hosts) -> None:
+    """A sub-agent that takes questions gets no call; whoever drives the session answers it, from whichever front."""
+    driver, helper = initialized(hosts, "driver"), initialized(hosts, "helper", RLM_SUBCALL_BACKEND="none")
+    opened = driver.data("rlm_init_context", context_text="x", host_functions=[{"name": "find", "description": "d"}])
+    session_id = opened["session_id"]
+    asks = driver.run(session_id, "host_call('find', what='tea')")
+    (item,) = asks["questions"]["items"]
+    assert (item["kind"], item["name"], item["args"]) == ("function", "find", {"what": "tea"})
+    assert helper.data("rlm_answer", session_id=session_id, take=20)["status"] == "running"
+    answers = [{"id": item["id"], "text": '{"price": 3}'}]
+    assert helper.data("rlm_answer", session_id=session_id, answers=answers)["result"] == "{'price': 3}"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.server import requests, validation
 from rlm_kernel_mcp.server.tools import TABLE
+from rlm_kernel_mcp.session.functions.offered import HostFunction
 
 MODELS = {row.name: row.request for row in TABLE}
 RIGHT: dict[str, dict[str, Any]] = {
@@ -267,6 +268,34 @@ def test_the_published_schema_is_flat_and_closed_and_describes_everything(tool: 
 def test_a_wrong_answer_is_named_by_its_place(answers: object, wrong: str) -> None:
     """And none of the others is taken."""
     assert refusal("rlm_answer", session_id="s_1", answers=answers).startswith(wrong)
+
+
+@pytest.mark.parametrize(
+    ("functions", "wrong"),
+    [
+        ("f", "host_functions must be a list of at most 64 functions, each {name, description}; given: the text"),
+        ([{"name": f"f{n}"} for n in range(65)], "host_functions must be a list of at most 64 functions"),
+        (["f"], "host_functions[0] must be an object of name and description"),
+        ([{"description": "d"}], "host_functions[0] must be an object of name and description"),
+        ([{"name": "f", "more": 1}], "host_functions[0] must be an object of name and description"),
+        ([{"name": "f"}, {"name": "a b"}], "host_functions[1] name must be one Python identifier"),
+        ([{"name": "class"}], "host_functions[0] name must be a name that a value can have"),
+        ([{"name": "f" * 65}], "host_functions[0] name must be one Python identifier"),
+        ([{"name": "f", "description": None}], "host_functions[0] description must be a text of 0 to 2,048"),
+        ([{"name": "f", "description": "d" * 2_049}], "host_functions[0] description must be a text of 0 to 2,048"),
+        ([{"name": "f"}, {"name": "g"}, {"name": "f"}], "host_functions[2] name 'f' is there twice"),
+    ],
+)
+def test_a_wrong_function_is_named_by_its_place(functions: object, wrong: str) -> None:
+    """Of each the description may be left out, and nothing else."""
+    assert refusal("rlm_init_context", context_text="x", host_functions=functions).startswith(wrong)
+
+
+def test_right_functions_are_offered_in_their_order() -> None:
+    """Under the names that Python itself gives them."""
+    given = [{"name": "e\u0301tat", "description": "d"}, {"name": "f"}]
+    asked = validation.parse("rlm_init_context", requests.InitContext, {"context_text": "x", "host_functions": given})
+    assert requests.offered_in(asked) == (HostFunction("\u00e9tat", "d"), HostFunction("f"))
 
 
 def test_right_answers_are_taken_as_they_are() -> None:

@@ -20,6 +20,7 @@ from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.context.sources import DOCUMENT_LIMIT
 from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput
+from rlm_kernel_mcp.questions_wire import ASKING
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.server.markdown import notice
 from rlm_kernel_mcp.session.contexts.given import Added, Options
@@ -180,4 +181,4 @@ async def test_where_nobody_answers_a_context_may_have_the_name_of_a_function_th
     )
     assert opened.namespace[name] == fake_kernel.OFFERED["context"]
     with pytest.raises(InvalidInput, match=r"a context 'budget' already|means nothing else"):
-        check_name("name", name, [name] if name == "budget" else (), is_answered=name == "llm_query")
+        check_name("name", name, [name] if name == "budget" else (), asking=ASKING if name == "llm_query" else ())

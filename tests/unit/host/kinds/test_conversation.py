@@ -8,14 +8,15 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
 
 from rlm_kernel_mcp.doors.link import Link
-from rlm_kernel_mcp.doors.wire.messages import TEXT_BYTES_MAX, call_of, packed
+from rlm_kernel_mcp.doors.wire.messages import TEXT_BYTES_MAX, call_of, packed, unpacked
 from rlm_kernel_mcp.doors.wire.packets import Packets
 from rlm_kernel_mcp.errors import HostEnded, InternalError, InvalidInput, SessionBusy
 from rlm_kernel_mcp.host.kinds import conversation
@@ -37,6 +38,7 @@ class Calls:
         self.is_over = asyncio.Event()
         self.output = ""
         self.fault: Exception | None = None
+        self.callee: Any = None
 
     @contextlib.contextmanager
     def under_way(self, _call: object, _session_id: object) -> Iterator[None]:
@@ -56,8 +58,9 @@ class Calls:
     async def registry(self) -> None:
         """As there."""
 
-    async def run(self, arguments: dict[str, Any], tell: Any) -> StepReport:
+    async def run(self, arguments: dict[str, Any], tell: Any, callee: Any = None) -> StepReport:
         """Print, and wait."""
+        self.callee = callee
         if tell is not None:
             for start in range(0, len(self.output), 1 << 20):
                 tell("stdout", self.output[start : start + (1 << 20)])
@@ -127,6 +130,85 @@ async def said(ends: Ends, *messages: list[bytes]) -> None:
     """The program says messages by hand."""
     for message in messages:
         await Packets(ends.ours, 0).send(message)
+
+
+@dataclass
+class Program:
+    """Functions of a program: one that gives what it is called with, and one that never ends."""
+
+    names: tuple[str, ...] = ("same", "never")
+    dropped: list[int] = field(default_factory=list)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def call(self, number: int, name: str, arguments: str, gave: Callable[[str | None, str | None], None]) -> None:
+        if name == "never" and number:
+            self.called.set()
+        else:
+            gave(*((arguments, None) if "error" not in arguments else (None, arguments)))
+
+    def drop(self, number: int) -> None:
+        self.dropped.append(number)
+        self.called.set()
+
+
+async def test_a_step_s_code_calls_functions_of_the_program_that_runs_it() -> None:
+    """Large arguments go whole, as JSON, and what comes back is given once."""
+    async with linked() as (ends, link):
+        program = Program()
+        running = asyncio.create_task(link.run({**SESSION, "code": "1"}, None, program))
+        await ends.calls.begun.get()
+        callee, gave = ends.calls.callee, asyncio.Queue[tuple[str | None, str | None]]()
+        assert callee.names == ["same", "never"]
+        for text in ('{"a": 1}', '{"a": "' + "x" * 100_000 + '"}', '{"error": 1}'):
+            callee.call(1, "same", text, lambda text, error: gave.put_nowait((text, error)))
+            async with asyncio.timeout(WAIT_S):
+                assert await gave.get() == ((None, text) if "error" in text else (text, None))
+        callee.call(2, "never", "{}", lambda text, error: gave.put_nowait((text, error)))
+        async with asyncio.timeout(WAIT_S):
+            await program.called.wait()
+            program.called.clear()
+            callee.drop(2)
+            await program.called.wait()
+        assert (program.dropped, gave.empty()) == ([2], True)
+        ends.calls.ends.set()
+        assert (await running).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"gave": 9, "text": "1"}, {"gave": True, "text": "1"}, {"gave": "1", "error": ""}, {"gave": None, "text": 5}],
+    ids=["of-no-call", "a-flag", "a-text", "nothing"],
+)
+async def test_an_answer_to_no_call_is_passed_over(answer: dict[str, Any]) -> None:
+    """Also one to a step that is not, and the program is served on."""
+    async with connected() as ends:
+        run = call_of(1, "run", {**SESSION, "code": "1"}, functions=["f"])
+        await said(ends, run)
+        await ends.calls.begun.get()
+        await said(ends, packed({"id": 1, **answer}), packed({"id": 5, **answer}))
+        ends.calls.ends.set()
+        heard, _ = await unpacked(await Packets(ends.ours, 1 << 20).receive())
+        assert (heard["id"], "result" in heard) == (1, True)
+
+
+@pytest.mark.parametrize("text", [[7], 5, None, {"a": 1}], ids=["no-part", "number", "null", "object"])
+async def test_a_program_that_does_not_say_what_its_function_gave_has_failed(text: object) -> None:
+    async with connected() as ends:
+        await said(ends, call_of(1, "run", {**SESSION, "code": "1"}, functions=["f"]))
+        await ends.calls.begun.get()
+        gave: asyncio.Future[tuple[object, object]] = asyncio.get_running_loop().create_future()
+        ends.calls.callee.call(1, "f", "{}", lambda text, error: gave.set_result((text, error)))
+        await said(ends, packed({"id": 1, "gave": 1, "text": text}))
+        async with asyncio.timeout(WAIT_S):
+            assert await gave == (None, "The program did not say what it gave.")
+
+
+@pytest.mark.parametrize("functions", ["f", [1], ["f" * 65], ["f"] * 65, {"f": 1}])
+async def test_names_of_functions_are_bounded(functions: object) -> None:
+    async with connected() as ends:
+        await said(ends, call_of(1, "run", {**SESSION, "code": "1"}, functions=functions))
+        heard, _ = await unpacked(await Packets(ends.ours, 1 << 20).receive())
+        assert heard["error"]["kind"] == "InvalidInput"
 
 
 async def test_calls_are_answered_each_by_its_number_and_as_they_end() -> None:

@@ -19,7 +19,7 @@ from rlm_kernel_mcp.in_kernel.namespace.offered import (
     unbind_context,
 )
 from rlm_kernel_mcp.kernel.untrusted.answers import offered_names
-from rlm_kernel_mcp.questions_wire import ASKING
+from rlm_kernel_mcp.questions_wire import ASKING, CALLING
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
 
 TEXT: Final = "alpha" + "βγδεζηθ"
@@ -77,19 +77,20 @@ def test_the_host_takes_every_name_and_line_that_is_offered(wall: WallRow) -> No
 
 def test_the_host_knows_the_functions_that_are_in_every_kernel() -> None:
     """They are reserved, and told as neither lost nor restored."""
-    assert tuple(FUNCTIONS) == (*EXPLORING, *ASKING)
+    assert tuple(FUNCTIONS) == (*EXPLORING, *ASKING, *CALLING)
 
 
 @pytest.mark.parametrize("wall", [QUOTA, READ_ONLY])
 def test_the_names_and_their_lines_take_little_of_a_model_s_window(wall: WallRow) -> None:
-    """`namespace` of rlm_init_context, as JSON; the names that ask a model stand there only where one answers."""
+    """`namespace` of rlm_init_context, as JSON; the names that ask stand there only where somebody answers."""
     told = lines([wall])
-    asking = {name: told.pop(name) for name in ASKING}
+    asking, calling = ({name: told.pop(name) for name in names} for names in (ASKING, CALLING))
     assert len(json.dumps(told, separators=(",", ":"))) <= 1_100
     assert len(json.dumps(asking, separators=(",", ":"))) <= 650
+    assert len(json.dumps(calling, separators=(",", ":"))) <= 300
 
 
-@pytest.mark.parametrize("name", [*EXPLORING, "llm_query", "llm_query_batched"])
+@pytest.mark.parametrize("name", [*EXPLORING, "llm_query", "llm_query_batched", "host_call"])
 def test_help_has_what_the_line_leaves_out(name: str) -> None:
     """The arguments of each function, and what it gives."""
     text = pydoc.plain(pydoc.render_doc(FUNCTIONS[name][0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -65,6 +66,7 @@ def test_every_kind_of_frame_is_read() -> None:
         frame({"ask": {**ask([7, "p", None])["ask"], "more": True}}),
         frame(ask([8, "p", None], kind="rlm")),
         frame(ask([9, "p", None], kind="llm")),
+        frame(ask([10, "f", "what it is called with"], kind="function")),
     ) == [
         Ask(
             "s",
@@ -77,8 +79,9 @@ def test_every_kind_of_frame_is_read() -> None:
         ForecastAsked(5, "s", PLAIN, ((digest, 2),)),
         Ask("s", PLAIN, (item(6, "", ""),)),
         Ask("s", PLAIN, (item(7, "p", None),), more=True),
-        Ask("s", Wishes(1, None, None, fresh=False, kind="rlm"), (item(8, "p", None),)),
+        Ask("s", replace(PLAIN, kind="rlm"), (item(8, "p", None),)),
         Ask("s", PLAIN, (item(9, "p", None),)),
+        Ask("s", replace(PLAIN, kind="function"), (item(10, "f", "what it is called with"),)),
     ]
 
 
@@ -147,6 +150,15 @@ def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
         frame(ask([1, "p", None], kind="LLM")),
         frame(ask([1, "p", None], kind=["llm"])),
         frame(ask([1, "p", None], kind=None)),
+        frame(ask([1, "f", None], kind="function")),
+        frame(ask([1, "", "{}"], kind="function")),
+        frame(ask([1, "a.b", "{}"], kind="function")),
+        frame(ask([1, "f" * 65, "{}"], kind="function")),
+        frame(ask([1, "f", "{}", "again"], kind="function")),
+        frame(ask([1, "f", "{}"], kind="function", schema="{}")),
+        frame(ask([1, "f", "{}"], kind="function", model="m")),
+        frame(ask([1, "f", "{}"], kind="function", fresh=True)),
+        frame(ask([1, "f", {}], kind="function")),
         frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["f" * 63, 1]]}}),
         frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["F" * 64, 1]]}}),
         frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": [["f" * 64, -1]]}}),

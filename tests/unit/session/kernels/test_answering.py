@@ -12,6 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session.functions.calls import FunctionCalls
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.run import RunningStep
@@ -27,6 +28,7 @@ class Recorded:
     """`Answering` that notes in each kernel when it was opened, and pauses each step's clock at its beginning."""
 
     desk: Desk | None = None
+    functions: FunctionCalls | None = None
 
     def __init__(self, fakes: Fakes) -> None:
         self._fakes = fakes

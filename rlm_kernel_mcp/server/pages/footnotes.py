@@ -1,7 +1,7 @@
 """What an answer rests on, as footnotes that a person can follow: `path:line`, and the words that stand there.
 
-Is: markdown of citations and coverage. Is not: a check of either (`session/evidence/`), nor the answer (`markdown.py`).
-Above: `markdown.py`. Below: `session/evidence/citations.py`.
+Is: markdown of citations and coverage. Is not: a check of either (`session/evidence/`), nor the answer. Above:
+`server/markdown.py`. Below: `session/evidence/citations.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,164 @@
+"""A program's functions are called with what JSON says, in threads or in its loop, and say what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rlm_kernel_mcp.doors.calling.functions import Functions
+from rlm_kernel_mcp.doors.calling.workers import Workers
+from rlm_kernel_mcp.errors import InvalidInput
+from tests.sessions import WAIT_S
+
+pytestmark = pytest.mark.anyio
+
+
+async def called(function: Callable[..., Any], **arguments: Any) -> tuple[str | None, str | None]:
+    """What a function of a program gives to a call, and its words."""
+    functions = Functions({"f": function})
+    ended: asyncio.Future[tuple[str | None, str | None]] = asyncio.get_running_loop().create_future()
+    functions.call(1, "f", json.dumps(arguments), lambda text, error: ended.set_result((text, error)))
+    try:
+        async with asyncio.timeout(WAIT_S):
+            return await ended
+    finally:
+        functions.close()
+
+
+async def test_a_function_is_called_with_names_and_gives_json() -> None:
+    """A plain one in another thread, a coroutine function in the loop."""
+    where = list[int]()
+
+    def plain(**arguments: Any) -> Any:
+        where.append(threading.get_ident())
+        return arguments | {"more": (1, None)}
+
+    async def coroutine(n: int) -> int:
+        where.append(threading.get_ident())
+        return n + 1
+
+    assert await called(plain, a="é") == ('{"a": "é", "more": [1, null]}', None)
+    assert await called(coroutine, n=1) == ("2", None)
+    assert where[0] != threading.get_ident() == where[1]
+
+
+def fails(error: BaseException) -> Callable[[], None]:
+    def function() -> None:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("no such customer"), "no such customer"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (RuntimeError(), "RuntimeError"),
+        (SystemExit(3), "3"),
+    ],
+    ids=["words", "key", "none", "exit"],
+)
+async def test_what_a_function_raises_are_its_words(error: BaseException, words: str) -> None:
+    assert await called(fails(error)) == (None, words)
+
+
+async def test_what_a_coroutine_function_raises_are_its_words_too() -> None:
+    async def function() -> None:
+        raise ValueError("later")
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    assert await called(function) == (None, "later")
+    assert await called(cancelled) == (None, "It was cancelled.")
+
+
+@pytest.mark.parametrize("value", [{1, 2}, float("nan"), "\ud800", object], ids=["set", "nan", "surrogate", "class"])
+async def test_what_is_no_json_is_not_given(value: Any) -> None:
+    def function() -> Any:
+        return value
+
+    text, words = await called(function)
+    assert text is None
+    assert (words or "").startswith("What function gave is no JSON: ")
+
+
+async def test_arguments_that_a_function_does_not_take_are_an_error_of_the_call() -> None:
+    _, words = await called(lambda only: only, other=1)
+    assert "unexpected keyword argument 'other'" in (words or "")
+
+
+async def test_a_coroutine_that_nobody_waits_for_is_cancelled() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def waits() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    functions = Functions({"f": waits})
+    functions.call(7, "f", "{}", lambda text, error: None)
+    async with asyncio.timeout(WAIT_S):
+        await begun.wait()
+        functions.drop(7)
+        functions.drop(8)
+        await ended.wait()
+    functions.close()
+
+
+async def test_functions_run_beside_each_other_in_a_bounded_number_of_threads() -> None:
+    """And no thread is begun where one has nothing to do."""
+    workers, done = Workers(3), threading.Semaphore(0)
+    barrier = threading.Barrier(3, timeout=WAIT_S)
+
+    def work() -> None:
+        barrier.wait()
+        done.release()
+
+    for _ in range(9):  # three at a time, or the barrier breaks
+        workers.do(work)
+    for _ in range(9):
+        assert await asyncio.to_thread(done.acquire, timeout=WAIT_S)
+    assert workers._threads == 3
+    workers.end()
+
+
+def look_up(customer: str, *, key: str = "sk-secret", limit: int = 5) -> list[str]:
+    """Look a customer up.
+
+    The newest first.
+    """
+    return [customer, key][:limit]
+
+
+def test_the_code_is_told_how_each_is_called_and_no_value_of_the_program_s() -> None:
+    """A default may be a key."""
+    (offered,) = Functions({"find": look_up}).offered()
+    assert offered["name"] == "find"
+    head, words = offered["description"].split("\n", 1)
+    assert head == "find(customer: 'str', *, key: 'str' = ..., limit: 'int' = ...) -> 'list[str]'"
+    assert words == "Look a customer up.\n\nThe newest first."
+    assert Functions({"get": dict.get}).offered()[0]["description"].startswith("get(")
+    (long,) = Functions({"f": type("Long", (), {"__call__": lambda self: 1, "__doc__": "x" * 5_000})()}).offered()
+    assert len(long["description"]) == 2_048
+
+
+@pytest.mark.parametrize("name", ["", "a b", "def", "x" * 65, "a.b"])
+def test_a_name_is_an_identifier(name: str) -> None:
+    with pytest.raises(InvalidInput, match="is no name of a function"):
+        Functions({name: look_up})
+
+
+def test_what_is_no_function_is_not_offered() -> None:
+    with pytest.raises(InvalidInput, match="f is a int, and no function"):
+        Functions({"f": 5})  # type: ignore[dict-item]
+    with pytest.raises(InvalidInput, match="has 65; a session may offer 64"):
+        Functions({f"f{n}": look_up for n in range(65)})
