@@ -13,7 +13,7 @@ import json
 import ssl
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -38,9 +38,18 @@ class Seen:
         """What the model would be asked."""
         if "messages" in self.body:
             return str(self.body["messages"][-1]["content"])
-        return str(self.body.get("input", ""))
+        asked = self.body.get("input", "")
+        return str(asked[-1].get("output") or asked[-1].get("content") if isinstance(asked, list) else asked)
+
+    @property
+    def tools(self) -> list[str]:
+        """Names of those that the model is offered."""
+        offered = self.body.get("tools", ())
+        return [one["name"] if "name" in one else one["function"]["name"] for one in offered]
 
 
+Call = tuple[str, str]
+"""Of a tool: its name, and its arguments as a text."""
 Fault = Callable[[Seen, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """What is done to a request instead of an answer. The connection is closed afterwards."""
 
@@ -51,7 +60,7 @@ class Endpoint:
 
     tls: ssl.SSLContext | None = None
     delay_s: float = 0.0
-    reply: Callable[[Seen], str] = lambda seen: "echo of " + seen.user.partition("\n")[0]
+    reply: Callable[[Seen], str | Sequence[Call]] = lambda seen: "echo of " + seen.user.partition("\n")[0]
     faults: deque[Fault] = field(default_factory=deque)
     """For the next requests, one each; then they are answered."""
     seen: list[Seen] = field(default_factory=list)
@@ -137,15 +146,27 @@ async def _passed(seconds: float) -> None:
             await asyncio.Event().wait()
 
 
-def answered(seen: Seen, text: str, **fields: Any) -> dict[str, Any]:
-    """The body of an answer, in the protocol of the request."""
+def answered(seen: Seen, said: str | Sequence[Call], **fields: Any) -> dict[str, Any]:
+    """The body of an answer, in the protocol of the request; `said`: a text, or calls of tools."""
+    text, calls = (said, ()) if isinstance(said, str) else ("", said)
     usage = {"input_tokens": 10, "output_tokens": 3, "prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
     whole: dict[str, Any] = {"id": "x", "created": 1, "model": "m-2026", "usage": usage}
     if "messages" in seen.body:
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        message: dict[str, Any] = {"role": "assistant", "content": None if calls else text}
+        if calls:
+            functions = [{"name": name, "arguments": arguments} for name, arguments in calls]
+            message["tool_calls"] = [
+                {"id": f"call_{at}", "type": "function", "function": one} for at, one in enumerate(functions)
+            ]
+        choice = {"index": 0, "finish_reason": "tool_calls" if calls else "stop", "message": message}
         return whole | {"object": "chat.completion", "choices": [choice]} | fields
     content = [{"type": "output_text", "text": text, "annotations": []}]
-    output = [{"type": "reasoning", "summary": []}, {"type": "message", "role": "assistant", "content": content}]
+    output: list[dict[str, Any]] = [{"type": "reasoning", "summary": []}]
+    output += [] if calls else [{"type": "message", "role": "assistant", "content": content}]
+    output += [
+        {"type": "function_call", "id": f"fc_{at}", "call_id": f"call_{at}", "name": name, "arguments": arguments}
+        for at, (name, arguments) in enumerate(calls)
+    ]
     return whole | {"object": "response", "status": "completed", "output": output} | fields
 
 

@@ -53,10 +53,9 @@ class Broker:
     ) -> None:
         """`off`: why nothing is answered."""
         self._off = off
-        self._session_id = session_id
-        self._sender = sender
+        self._session_id, self._sender = session_id, sender
         self.desk: Desk | None = sender.desk
-        self.model = facts.model
+        self.model, self.has_tools = facts.model, facts.has_tools
         self._facts = facts
         self.ledger = ledger
         self._books = books
@@ -209,8 +208,9 @@ class Broker:
         said = Said(told.model_said, told.by) if told else NOBODY
         given: Given = STOPPED
         if isinstance(outcome, Answer):
-            self._books.keep(self._session_id, job.key, Kept(outcome.text, outcome.model_said))
-            given = Answered(outcome.text)
+            if job.question.conversation is None:
+                self._books.keep(self._session_id, job.key, Kept(outcome.text, outcome.model_said))
+            given = Answered(outcome.text, outcome.calls)
         elif outcome is not None:
             given = Failed(outcome.code, outcome.message)
         if job.waiting:
@@ -238,7 +238,8 @@ class Broker:
     def _job(self, question: Question, key: str, model: str) -> Job:
         texts = (question.prompt, question.text or "", question.schema or "", question.repair or "")
         size = sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
-        asked = Asked(question.prompt, question.text, model, question.schema, question.repair)
+        asked = Asked(question.prompt, question.text, model, question.schema, question.repair, question.conversation)
+        size += 0 if question.conversation is None else question.conversation.chars
         return Job(self, self._session_id, key, question, asked, self.ledger.cost(size + FRAME_BYTES))
 
     def _forget(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from rlm_kernel_mcp.questions_wire import Kind
+from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation, ToolCall
 
 Source = Literal["mcp", "console"]
 
@@ -37,12 +38,14 @@ class Question:
     """No answer of the cache is wanted."""
     repair: str | None = None
     """It is asked once more, because the answer before did not have the schema: what the kernel's validator said."""
-    kind: Kind = "llm"
+    kind: Kind | Literal["turn"] = "llm"
     """What is asked; a model, unless it says otherwise."""
     of: int = 1
     """How many of its kind its call asks, as the kernel says."""
     depth: int = 1
     """How deep below a session without a parent it is answered."""
+    conversation: Conversation | None = None
+    """Of a turn of whoever works in a child session: no kernel asks that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Answered:
     """An answer: its text, which is JSON where a schema was asked for. The kernel looks whether it has the schema."""
 
     text: str
+    calls: tuple[ToolCall, ...] = ()
+    """Of the tools of a conversation."""
 
 
 @dataclass(frozen=True, slots=True)

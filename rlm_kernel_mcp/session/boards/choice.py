@@ -15,7 +15,9 @@ from rlm_kernel_mcp.session.answering.claude.claude_cli import ClaudeBackend
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
 from rlm_kernel_mcp.session.children.by_agent import ByAgent
+from rlm_kernel_mcp.session.children.loop import Loop
 from rlm_kernel_mcp.session.children.nesting import Nest
+from rlm_kernel_mcp.session.children.protocol import Way
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.writer import Writer
@@ -26,8 +28,8 @@ def switchboard_of(settings: Settings, store: Store, writer: Writer) -> Nest | N
     """Who answers; None: nobody does."""
     wanted = settings.subcalls
     board = _board_of(wanted, store, writer)
-    depth = wanted.depth if wanted.backend == "agent" else 1
-    return None if board is None else Nest(board, depth, ByAgent())
+    way: Way = ByAgent() if wanted.backend == "agent" else Loop()
+    return None if board is None else Nest(board, wanted.depth, way)
 
 
 def _board_of(wanted: SubcallSettings, store: Store, writer: Writer) -> Switchboard | AgentBoard | None:

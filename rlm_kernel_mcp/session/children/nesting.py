@@ -2,7 +2,7 @@
 
 Is: `Answers` of `session/asking/answers.py` around a broker: how deep a session is, which question may have a child,
 what that may use, and what becomes of the child at its parent's end. Is not: the child (`opening.py`), nor who works in
-it (`by_agent.py`). Above: `session/boards/choice.py`. Below: `shares.py`, `protocol.py`,
+it (`by_agent.py`, `loop.py`). Above: `session/boards/choice.py`. Below: `shares.py`, `protocol.py`,
 `session/answering/broker.py`.
 
 A session without a parent has depth 0. What its code asks is answered at depth 1, and a session of its own answers
@@ -187,7 +187,7 @@ class Nesting:
         elif (error := task.exception()) is None:
             ended = task.result()
         elif isinstance(error, RlmError):
-            ended = Ended(Failed("backend", f"There is no child session: {error.message}"))
+            ended = Ended(Failed("backend", f"The child session has failed: {error.message}"))
         else:
             log.error("a child of %s failed", self._session_id, exc_info=error)
             ended = Ended(Failed("backend", "The child session failed in the server; its log has the details."))

@@ -20,12 +20,14 @@ from typing import Any, Final, Protocol, Unpack
 
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.session.answering.backends.replies import ANSWER_CHARS_MAX
+from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
 from rlm_kernel_mcp.session.answering.keeping import NOTHING, Spent
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.callers.ids import new_session_id
 from rlm_kernel_mcp.session.calls.wishes import StepWishes
 from rlm_kernel_mcp.session.children.nesting import Nest
+from rlm_kernel_mcp.session.children.turning import turn_of
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
@@ -116,6 +118,13 @@ class ChildSession:
         else:
             why = TOO_LONG.format(chars=len(answer), most=ANSWER_CHARS_MAX)
             self.final.set_result(Failed("too_large", why))
+
+    async def ask(self, conversation: Conversation, turn: int) -> Given:
+        """Ask the model that works in it for its next turn, as a question of its own."""
+        nesting = self._nest.of(self.session_id)
+        if nesting is None:
+            return Failed("gone", "The child session is not here any more.")
+        return await turn_of(nesting.broker, conversation, turn, self._session.account)
 
     async def run(self, code: str, max_output_chars: int) -> StepReport:
         """Run a step to its end. Raises: RlmError."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
 from rlm_kernel_mcp.session.answering.keeping import Spent
 from rlm_kernel_mcp.session.answering.questions import Given, Question
 from rlm_kernel_mcp.session.parked.desk import Desk
@@ -43,6 +44,9 @@ class Child(Protocol):
     async def end(self, why: str) -> None:
         """Nobody waits for it any more: end it, unless it has its final answer."""
 
+    async def ask(self, conversation: Conversation, turn: int) -> Given:
+        """Ask the model that works in it for its next turn, within the child's limits."""
+
     async def run(self, code: str, max_output_chars: int) -> StepReport:
         """Run a step to its end. Raises: RlmError."""
 
@@ -58,7 +62,7 @@ class Opener(Protocol):
 
 
 class Way(Protocol):
-    """Who works in child sessions (`by_agent.py`)."""
+    """Who works in child sessions (`by_agent.py`, `loop.py`)."""
 
     at_once: int
     """Children of one session that may be worked in at a time."""

@@ -51,6 +51,7 @@ class OpenAIBackend:
             model=settings.model,
             models=settings.models,
             how=f"each question goes to {settings.model} at {settings.where}; an answer has at most {tokens:,} tokens",
+            has_tools=True,
             is_open_world=True,
             output_tokens=tokens,
             form=f"{settings.api} {tokens} 1",
@@ -104,7 +105,7 @@ class OpenAIBackend:
             unanswered = failure_of(status, headers, body, time.time())
             unanswered.message = blacked_out(unanswered.message, key)
             raise unanswered
-        answer = answer_of(body, settings.api)
+        answer = answer_of(body, settings.api, may_call=asked.conversation is not None)
         text = unwrapped(answer.text) if request.is_strict else answer.text
         return replace(answer, text=blacked_out(text, key), model_said=blacked_out(answer.model_said, key)), False
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation, ToolCall
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -23,6 +25,8 @@ class Facts:
     """Further ones that code may name."""
     how: str = ""
     """One line for the agent."""
+    has_tools: bool = False
+    """Whether a model there can call those of a conversation."""
     is_open_world: bool = False
     """Whether questions leave this machine's own programs."""
     for_steps_alone: bool = False
@@ -64,6 +68,8 @@ class Asked:
     """JSON of a JSON Schema that the answer's JSON is to have."""
     repair: str | None = None
     """What was wrong with an answer that was given before."""
+    conversation: Conversation | None = None
+    """What was said before it, where it is a turn of a conversation; that is sent, and nothing else of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,8 @@ class Answer:
     model_said: str = ""
     by: str = ""
     """Who has answered, where that is not the backend itself."""
+    calls: tuple[ToolCall, ...] = ()
+    """Of the tools of a conversation."""
 
 
 ATTEMPTS: Final = 5

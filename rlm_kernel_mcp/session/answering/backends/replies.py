@@ -9,10 +9,12 @@ from __future__ import annotations
 import email.utils
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from rlm_kernel_mcp.session.answering.backends.messages import sendable
 from rlm_kernel_mcp.session.answering.backends.protocol import ATTEMPTS, Answer, Unanswered
+from rlm_kernel_mcp.session.answering.conversing.calls import chat_calls, responses_calls
 from rlm_kernel_mcp.text.printable import printable
 
 ANSWER_CHARS_MAX: Final = 400_000
@@ -22,8 +24,8 @@ NO_JSON_TRIES: Final = 2
 LONGEST_WAIT_S: Final = 86_400.0
 
 
-def answer_of(body: bytes, api: str) -> Answer:
-    """The answer in a reply's body.
+def answer_of(body: bytes, api: str, *, may_call: bool = False) -> Answer:
+    """The answer in a reply's body. `may_call`: it may be calls of tools, which were offered.
 
     Raises:
         Unanswered: there is none; `answer` has what was used, where the endpoint says so.
@@ -34,10 +36,10 @@ def answer_of(body: bytes, api: str) -> Answer:
         raise Unanswered("backend", "The endpoint's answer was not JSON.", tries=NO_JSON_TRIES, is_paid=True) from None
     if not isinstance(found, dict):
         raise _odd()
-    return _of_responses(found) if api == "responses" else _of_chat(found)
+    return _of_responses(found, may_call) if api == "responses" else _of_chat(found, may_call)
 
 
-def _of_chat(found: dict[str, Any]) -> Answer:
+def _of_chat(found: dict[str, Any], may_call: bool) -> Answer:
     choices = found.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
@@ -49,12 +51,13 @@ def _of_chat(found: dict[str, Any]) -> Answer:
         raise _refused(answer)
     if choice.get("finish_reason") == "length":
         raise cut_off(answer)
-    if not isinstance(text, str):
+    calls = chat_calls(message) if may_call else ()
+    if calls is None or not (isinstance(text, str) or calls):
         raise _odd(answer)
-    return answer
+    return replace(answer, calls=calls)
 
 
-def _of_responses(found: dict[str, Any]) -> Answer:
+def _of_responses(found: dict[str, Any], may_call: bool) -> Answer:
     output = found.get("output")
     if not isinstance(output, list):
         raise _odd()
@@ -73,9 +76,10 @@ def _of_responses(found: dict[str, Any]) -> Answer:
         raise _refused(answer)
     if found.get("status") == "incomplete":
         raise cut_off(answer)
-    if not texts or found.get("status") not in (None, "completed"):
+    calls = responses_calls(output) if may_call else ()
+    if calls is None or not (texts or calls) or found.get("status") not in (None, "completed"):
         raise _odd(answer)
-    return answer
+    return replace(answer, calls=calls)
 
 
 def _answer(found: dict[str, Any], text: str, name_in: str, name_out: str) -> Answer:
