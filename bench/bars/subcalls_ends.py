@@ -69,8 +69,9 @@ while True:
     number += 64
 """
 WHY = (
-    "an interrupt of time.sleep is 5 ms of processor time in all; each of a thousand questions is ended in the host, "
-    "which takes 10 us, and so is its waiter in the kernel, which takes 5 us of a thread and 15 of a task"
+    "an interrupt of time.sleep is 2.5 ms of the host's processor time and 2.5 of the kernel's; of a thousand "
+    "questions the host ends each in 15 us, a hundred and more of them before its answer; a kernel whose tasks wait "
+    "cancels each of these first, which is 10 ms of its processor time in all"
 )
 NOBODY_LISTENS = {
     "RLM_SUBCALL_BACKEND": "openai",

@@ -18,9 +18,9 @@ from rlm_kernel_mcp.session.asking.answers import Answers
 from rlm_kernel_mcp.session.asking.asking import Asking
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
 
-PORTION: Final = 50
-"""Questions that are ended in one turn of the loop: each takes about 15 us, and what a kernel says of its step's end
-comes between."""
+PORTION: Final = 10
+"""Questions that are ended in one turn of the loop: each takes about 15 us, and a dozen turns are on the way from an
+interrupt to its answer, since what a kernel says of its step's end comes between."""
 
 
 class Ends:
