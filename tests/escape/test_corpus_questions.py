@@ -12,10 +12,11 @@ import pytest
 
 from tests.escape.answered import answered
 from tests.escape.attack_server import AttackServer, fallen, opened, unlocked
+from tests.escape.canaries import users
 from tests.escape.cases import Case, read_corpus
 from tests.escape.verdicts import tried
-from tests.parts import require_openai
-from tests.soaks.corpus import TIERS
+from tests.parts import require_openai, skip_for_lack_of
+from tests.soaks.corpus import TIERS, by_case
 
 CASES: Final = read_corpus(asking=True)
 FAST: Final = {
@@ -52,6 +53,18 @@ def attack_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 def test_a_hostile_question_ends_its_own_kernel_or_is_held(attack_server: AttackServer, case: Case) -> None:
     """Judged by canaries, the endpoint, the neighbour and the server itself, and by what it has to have done."""
     assert tried(attack_server, case)[1] == [], case.must
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tier", TIERS)
+def test_nor_does_it_get_further_where_the_server_is_another_users(tier: str) -> None:
+    """One of each kind, every module importable; all of it as every user: `bin/soak corpus`."""
+    require_openai()
+    if "nobody" not in users():
+        skip_for_lack_of("the right to become another user", "run it as root")
+    found = by_case("nobody", tier, "any", [case for case in CASES if case.name in FAST])
+    assert {name: against for name, (_, against) in found.items() if against} == {}
+    assert found.keys() == FAST
 
 
 def test_a_kernel_that_may_ask_is_behind_every_wall_that_its_tier_has(attack_server: AttackServer) -> None:

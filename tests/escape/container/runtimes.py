@@ -57,6 +57,16 @@ def ask(runtime: str, *arguments: str) -> str:
     return subprocess.run([runtime, *arguments], capture_output=True, text=True, check=True, timeout=WAIT_S).stdout
 
 
+def in_containers(runtime: str, run_base: str) -> dict[str, str]:
+    """The settings of a server in container mode. `run_base`: where its run directory lies; a short path."""
+    return {
+        "RLM_SANDBOX_MODE": "container",
+        "RLM_SANDBOX_CONTAINER_RUNTIME": runtime,
+        "RLM_SANDBOX_CONTAINER_IMAGE": image_in(runtime),
+        "XDG_RUNTIME_DIR": run_base,
+    }
+
+
 class ContainerServer:
     """A server in container mode, with run directories of its own, so that its containers are told from all others."""
 
@@ -64,13 +74,7 @@ class ContainerServer:
         self.runtime = runtime
         self.run_base = Path(tempfile.mkdtemp(prefix="rlm-c-"))  # short: sockets lie below it
         self.directory = directory
-        self.settings = {
-            "RLM_SANDBOX_MODE": "container",
-            "RLM_SANDBOX_CONTAINER_RUNTIME": runtime,
-            "RLM_SANDBOX_CONTAINER_IMAGE": image_in(runtime),
-            "XDG_RUNTIME_DIR": str(self.run_base),
-            **settings,
-        }
+        self.settings = {**in_containers(runtime, str(self.run_base)), **settings}
         self.client = self._start()
 
     def start(self) -> LineClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,8 +14,13 @@ from rlm_kernel_mcp.questions_wire import ASKING
 from tests.endpoints.aside import KEY, asks, endpoint_aside, nothing, only_those_that, prompts, wait_until
 from tests.endpoints.endpoint import Endpoint, Seen
 from tests.endpoints.looking import environment_of
-from tests.escape.container.runtimes import ContainerServer
+from tests.escape.answered import answered
+from tests.escape.attack_server import AttackServer, opened
+from tests.escape.cases import Case
+from tests.escape.container.runtimes import ContainerServer, in_containers
 from tests.escape.container.test_sessions_in_containers import kernels
+from tests.escape.test_corpus_questions import CASES, FAST
+from tests.escape.verdicts import tried
 from tests.parts import require_openai
 
 pytestmark = pytest.mark.slow
@@ -41,6 +47,26 @@ def endpoint() -> Iterator[Endpoint]:
     require_openai()
     with endpoint_aside(reply=reply) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def attacked(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackServer]:
+    """A hostile session in a container, its neighbour in another, and an endpoint that says what reached it."""
+    require_openai()
+    with (
+        tempfile.TemporaryDirectory(prefix="rlm-q-") as run_base,  # short: sockets lie below it
+        answered() as (settings, unseen),
+        opened(tmp_path_factory.mktemp("attacked"), "any", **in_containers(runtime, run_base), **settings) as made,
+    ):
+        made.unseen = unseen
+        yield made
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES if case.name in FAST])
+def test_a_hostile_question_is_held_in_a_container_too(attacked: AttackServer, case: Case) -> None:
+    """One of each kind, judged as without a container: its walls come beside the kernel's own."""
+    assert attacked.walls["container"]
+    assert tried(attacked, case)[1] == [], case.must
 
 
 @pytest.fixture
