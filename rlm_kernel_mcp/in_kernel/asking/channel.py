@@ -68,7 +68,8 @@ class Channel:
         self._threads: list[threading.Thread] = []
         self._is_begun = (threading.Lock(), threading.Lock())
         """Taken, and kept, by the thread that reads, and by the one that writes."""
-        self._cancelled: list[Waiting] = []
+        self._cancelled: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
+        """By the loop whose thread alone touches its list; one that ends before its turn leaves the others theirs."""
         self._turn: tuple[asyncio.AbstractEventLoop, int] | None = None
         self.closed = False
 
@@ -155,13 +156,15 @@ class Channel:
 
     def cancel_soon(self, one: Waiting) -> None:
         """The same in an event loop's thread: one frame for all that are cancelled in one turn of the loop."""
-        if not self._cancelled:
-            asyncio.get_running_loop().call_soon(self._cancel_all)
-        self._cancelled.append(one)
+        loop = asyncio.get_running_loop()
+        if (cancelled := self._cancelled.get(loop)) is not None:
+            cancelled.append(one)
+        else:
+            loop.call_soon(self._cancel_all, loop)  # first: an interrupt may come between the two
+            self._cancelled[loop] = [one]
 
-    def _cancel_all(self) -> None:
-        cancelled, self._cancelled = self._cancelled, []
-        self.cancel(cancelled)
+    def _cancel_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.cancel(self._cancelled.pop(loop, ()))
 
     def missed(self, ids: Sequence[int], whose: Gate | asyncio.AbstractEventLoop) -> Waiting:
         """Tell the host that the answers to these did not have the schema that was asked for.

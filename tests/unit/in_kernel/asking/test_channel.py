@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -148,3 +149,24 @@ def test_who_asks_on_a_channel_that_is_closed_is_told_so_and_so_is_everybody_who
     assert {str(one.given) for one in before + after} == {f"gone: {GONE}"}
     assert not channel._waiting
     end(channel)
+
+
+def test_a_loop_that_ends_in_the_midst_of_a_cancellation_costs_no_other_loop_its_own() -> None:
+    """Nobody would tell the host any more what is not wanted: it is asked, and paid for, until the step's end."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        channel = Channel(theirs.detach(), lambda: "step")
+        asked: list[Waiting] = []
+        for _ in range(2):
+            loop = asyncio.new_event_loop()
+            channel.ask([Item("p")], {"batch": len(asked)}, asked, loop)
+            loop.call_soon(channel.cancel_soon, asked[-1])
+            if len(asked) == 2:
+                loop.call_soon(loop.call_soon, loop.stop)
+            else:
+                loop.call_soon(loop.stop)  # before what the cancellation has put off
+            loop.run_forever()
+            loop.close()
+        frames = frames_of(ours, 3)
+        end(channel)
+    assert [one for one in frames if "cancel" in one] == [{"cancel": [2]}]
