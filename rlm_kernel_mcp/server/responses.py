@@ -86,7 +86,7 @@ def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
         del data["contexts_changed"]
     if report.questions is not None:
         data["questions"] = _fields(report.questions) | {"items": [item.row() for item in report.questions.items]}
-        del data["questions"]["is_taken"]
+        del data["questions"]["taken_s"]
     if report.lost is not None:
         data["lost"] = _lost(report.lost)
     if report.error is not None:

@@ -47,3 +47,8 @@ def used_words(snapshot: Mapping[str, int]) -> str:
 def waits_words(answers: int) -> str:
     """What a step does whose code asks, for a person."""
     return f"waits for {counted(answers, 'answer')}"
+
+
+def lasting(seconds: float) -> str:
+    """So long, in minutes where that is a whole number of them."""
+    return counted(int(seconds // 60), "minute") if seconds >= 60 and seconds % 60 == 0 else f"{seconds:,.0f} s"

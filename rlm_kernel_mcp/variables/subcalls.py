@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -77,6 +77,8 @@ class SubcallSettings:
     depth: int = 1
     """At which a model answers; above it sessions of their own do."""
     is_cached: bool = True
+    lease_s: int = 300
+    """How long a question that somebody has taken is shown to nobody else."""
     proxies: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """By the names that `urllib` has for them. They may hold a password."""
     ca_file: str = ""
@@ -130,7 +132,8 @@ def load_subcall_settings(
     if backend == "agent":
         most = limits["max_subcalls"] if "RLM_SUBCALL_MAX" in values else AGENT_QUESTIONS
         tokens, depth = limits["max_tokens"], limits["depth"]
-        return SubcallSettings("agent", max_subcalls=most, max_tokens=tokens, depth=depth, is_cached=is_cached)
+        own = SubcallSettings("agent", max_subcalls=most, max_tokens=tokens, depth=depth, is_cached=is_cached)
+        return replace(own, lease_s=whole(values, "RLM_SUBCALL_LEASE_S", own.lease_s, 1, 86_400, "seconds"))
     model, key_file = values.get("RLM_SUBCALL_MODEL", ""), values.get("RLM_SUBCALL_KEY_FILE")
     common: dict[str, Any] = {
         "backend": backend,

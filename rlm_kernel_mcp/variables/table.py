@@ -84,6 +84,7 @@ TABLE: Final = (
     Setting("RLM_SUBCALL_PRICE", "dollars a million tokens, in and out: 0.25,2", "none"),
     Setting("RLM_SUBCALL_DAY_MAX", "most questions of a user's sessions in a day (UTC)", "10000"),
     Setting("RLM_SUBCALL_DEPTH", "levels of questions; from 2 on rlm_query gets sessions of its own (at most 4)", "1"),
+    Setting("RLM_SUBCALL_LEASE_S", "seconds for which a question that somebody took is shown to nobody else", "300"),
     Setting("RLM_SUBCALL_CACHE", "whether answers are kept for the same question", "on", ("on", "off")),
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 
 from tests.codex.codex_exec import CodexRun, run_codex
@@ -29,6 +31,7 @@ got.count('broken'), got.count('fine')
 """
 AGENTS: Final = ("FIRST-OF-TWO", "SECOND-OF-TWO")
 MODES: Final = {"direct calls": UNKNOWN_TO_THE_CATALOG, "code mode": CODE_MODE}
+NOTHING: Final[Mapping[str, str]] = {}
 Answer = dict[str, Any]
 
 
@@ -81,16 +84,19 @@ def by_itself(model: str, count: int) -> Script:
     return f"{data['status']}: {data['result']}"
 
 
+def started(model: str, number: int, message: str) -> Item:
+    """The call that starts a sub-agent."""
+    if model == CODE_MODE:
+        return function("collaboration", "spawn_agent", {"task_name": f"answers_{number}", "message": message})
+    return function("multi_agent_v1", "spawn_agent", {"message": message})
+
+
 def by_others(model: str, ended: list[threading.Event]) -> Script:
     """An agent that hands the message on, and reads what came of it."""
     session_id, asks = yield from asking_step(model, ROWS)
     for number, word in enumerate(AGENTS):
         message = f"{word}: {asks['questions']['delegate']}"
-        if model == CODE_MODE:
-            started = function("collaboration", "spawn_agent", {"task_name": f"answers_{number}", "message": message})
-        else:
-            started = function("multi_agent_v1", "spawn_agent", {"message": message})
-        yield [started]
+        yield [started(model, number, message)]
     for event in ended:  # as `wait_agent` does; here in the model, whose thread nobody else needs
         assert event.wait(WAIT_S), "a sub-agent has not ended"
     data = yield from ask(model, "rlm_await_step", {"session_id": session_id, "step_index": asks["step_index"]})
@@ -116,6 +122,38 @@ def sub_agent(model: str, ended: threading.Event, counts: list[int]) -> Script:
         ended.set()
 
 
+def dying_agent(model: str, others: set[psutil.Process], taken: list[Answer]) -> Script:
+    """Takes questions over a front of its own, which is killed before it answers. `others`: fronts of before."""
+    request = yield [tool(model, "rlm_list_sessions", {})]
+    session_id = "s_" + told(request).partition("Session s_")[2][:8]
+    taken.append((yield from ask(model, "rlm_answer", {"session_id": session_id, "take": 20})))
+    (own,) = fronts() - others
+    own.kill()
+    return "I have taken 20, and am gone"
+
+
+def whose_agent_dies(model: str, own: set[psutil.Process], died: threading.Event) -> Script:
+    """An agent that hands the message on to one that dies, and answers what comes back to it."""
+    session_id, data = yield from asking_step(model, 2 * 20)
+    own |= fronts()
+    yield [started(model, 0, f"{AGENTS[0]}: {data['questions']['delegate']}")]
+    assert died.wait(WAIT_S), "the sub-agent has not ended"
+    step = {"session_id": session_id, "step_index": data["step_index"]}
+    data = yield from ask(model, "rlm_await_step", step)
+    while data["status"] in ("needs_answers", "running"):
+        if data["status"] == "running":
+            data = yield from ask(model, "rlm_await_step", step)
+        else:
+            given: dict[str, object] = {"session_id": session_id, "answers": answers_of(data)}
+            data = yield from ask(model, "rlm_answer", given)
+            assert data["rejected"] == []
+    trace = yield from ask(model, "rlm_get_trace", {"session_id": session_id})
+    (batch,) = [event for event in trace["events"] if event["action"] == "subcalls"]
+    assert batch["summary"].startswith("40 questions: 40 answered;")
+    assert data["subcalls"]["answered"] == 200 - data["budget"]["subcalls_left"] == 2 * 20
+    return f"{data['status']}: {data['result']}"
+
+
 def got_by(run: CodexRun, *, names: tuple[str, ...] = ()) -> int:
     """Characters of results that the first agent's model has in its window at the end."""
     requests = [one for one in run.requests if not any(name in told(one) for name in names)]
@@ -123,10 +161,21 @@ def got_by(run: CodexRun, *, names: tuple[str, ...] = ()) -> int:
     return len(json.dumps(outputs[1:]))  # less what opened the session
 
 
-def run(hosts: Hosts, directory: Path, script: Script, model: str, **options: Any) -> CodexRun:
+def fronts() -> set[psutil.Process]:
+    """The fronts below this process: one for each agent of Codex that has used our tools."""
+    found = set[psutil.Process]()
+    for one in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "rlm_kernel_mcp" in " ".join(one.cmdline()):
+                found.add(one)
+    return found
+
+
+def run(
+    hosts: Hosts, directory: Path, script: Script, model: str, env: Mapping[str, str] = NOTHING, **options: Any
+) -> CodexRun:
     directory.mkdir()
-    env = hosts.env | {"RLM_SUBCALL_BACKEND": "agent"}
-    return run_codex(script, directory, model=model, files={"tickets.txt": TEXT}, env=env, **options)
+    return run_codex(script, directory, model=model, files={"tickets.txt": TEXT}, env={**hosts.env, **env}, **options)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -149,3 +198,23 @@ def test_two_sub_agents_of_codex_answer_two_hundred_questions(tmp_path: Path, ho
     assert alone.last_message == f"ok: {result_for(ROWS)}"
     assert got_by(parted, names=AGENTS) < 0.1 * got_by(alone)
     assert hosts.count() == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_sub_agent_that_dies_with_a_lease_costs_its_time_and_nothing_else(
+    tmp_path: Path, hosts: Hosts, mode: str
+) -> None:
+    """What it took is shown again once that is over: each question is answered once, and none is lost."""
+    model, died, taken, fronts_before = MODES[mode], threading.Event(), list[Answer](), set[psutil.Process]()
+
+    def dies() -> Script:
+        try:
+            return (yield from dying_agent(model, fronts_before, taken))
+        finally:
+            died.set()
+
+    env = {"RLM_SUBCALL_LEASE_S": "5"}
+    agents = {AGENTS[0]: dies()}
+    ended = run(hosts, tmp_path / "codex", whose_agent_dies(model, fronts_before, died), model, env=env, agents=agents)
+    assert ended.last_message == f"ok: {result_for(2 * 20)}"
+    assert [(len(one["questions"]["items"]), one["questions"]["leased"]) for one in taken] == [(20, 20)]

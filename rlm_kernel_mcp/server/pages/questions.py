@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from rlm_kernel_mcp.session.parked.reports import AskedItem, QuestionPage
 from rlm_kernel_mcp.session.reports import Subcalls
 from rlm_kernel_mcp.text.markup import fenced
-from rlm_kernel_mcp.text.wording import counted
+from rlm_kernel_mcp.text.wording import counted, lasting
 
 
 def asked(page: QuestionPage | None, rejected: Sequence[int] | None) -> Iterator[str]:
@@ -31,10 +31,11 @@ def asked(page: QuestionPage | None, rejected: Sequence[int] | None) -> Iterator
 def _whose(page: QuestionPage) -> str:
     """Who has which of them."""
     waiting = f"{counted(page.waiting, 'question')} {'waits' if page.waiting == 1 else 'wait'} for an answer"
-    if page.is_taken:
+    if page.taken_s is not None:
         count = len(page.items)
         others = f"; others have {page.leased - count:,}" if page.leased > count else ""
-        return f"{counted(count, 'question')} {'is' if count == 1 else 'are'} yours for 5 minutes; {waiting}{others}."
+        yours = f"{counted(count, 'question')} {'is' if count == 1 else 'are'} yours for {lasting(page.taken_s)}"
+        return f"{yours}; {waiting}{others}."
     return f"{waiting}{f'; others have taken {page.leased:,}' if page.leased else ''}."
 
 

@@ -40,7 +40,7 @@ def _board_of(wanted: SubcallSettings, store: Store, writer: Writer) -> Switchbo
     if wanted.backend == "none":
         return None
     if wanted.backend == "agent":
-        return AgentBoard(_ceilings(wanted), books_of(AGENT))
+        return AgentBoard(_ceilings(wanted), books_of(AGENT), lease_s=wanted.lease_s)
     backend = backend_of(wanted)
     books = books_of(backend.facts)
     return Switchboard(backend, _ceilings(wanted), books, books)

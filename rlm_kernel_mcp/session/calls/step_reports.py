@@ -24,13 +24,13 @@ from rlm_kernel_mcp.session.steps.delivery import deliver
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.run import RunningStep, partial_outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
-from rlm_kernel_mcp.text.wording import counted
+from rlm_kernel_mcp.text.wording import counted, lasting
 
 NO_STEP: Final = "No step of this session has been run, and none asks anything."
 ENDED: Final = "Step {index} has ended and asks nothing any more; rlm_await_step shows what came of it."
 NOT_ASKED: Final = "What the code of this session asks is not answered by rlm_answer (RLM_SUBCALL_BACKEND)."
 GO_ON: Final = "Go on with rlm_run_repl; rlm_await_step shows what came of a step."
-LEASED: Final = "{what} with others, who have 5 minutes for each; what they do not answer comes back here."
+LEASED: Final = "{what} with others, who have {lease} for each; what they do not answer comes back here."
 
 
 class StepReports:
@@ -153,4 +153,5 @@ async def _has_ended_or_asks(step: RunningStep, desk: Desk, wait_ms: int) -> boo
 
 
 def _leased_words(desk: Desk) -> str:
-    return LEASED.format(what=f"{counted(desk.leased, 'question')} {'is' if desk.leased == 1 else 'are'}")
+    what = f"{counted(desk.leased, 'question')} {'is' if desk.leased == 1 else 'are'}"
+    return LEASED.format(what=what, lease=lasting(desk.lease_s))

@@ -47,7 +47,7 @@ class Desk:
 
     def __init__(self, session_id: str, lease_s: float = LEASE_S, patience_s: float = PATIENCE_S) -> None:
         self._session_id = session_id
-        self._pile = Pile(lease_s, patience_s)
+        self._pile, self.lease_s = Pile(lease_s, patience_s), lease_s
         self._change = asyncio.Event()
         self._quiet_s = self._unquiet_since_s = self._told_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -143,7 +143,7 @@ class Desk:
         items = self._noted(raw_page_of(free, most) if room is None else page_of(free, room, most))
         self._pile.lease([item.id for item in items], _now_s())
         self._arm()
-        return QuestionPage(items, self._pile.waiting, self._pile.leased, is_taken=True) if items else None
+        return QuestionPage(items, self._pile.waiting, self._pile.leased, taken_s=self.lease_s) if items else None
 
     def _noted(self, page: Iterable[tuple[Parked, AskedItem]]) -> tuple[AskedItem, ...]:
         now_s, page = _now_s(), list(page)

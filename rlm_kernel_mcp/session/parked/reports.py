@@ -61,8 +61,8 @@ class QuestionPage:
     """That somebody has taken, and has some time left to answer; those on a page that was taken among them."""
     delegate: str | None = None
     """What to tell a sub-agent, where there are more than a few."""
-    is_taken: bool = False
-    """Whether its items are the caller's alone for a while."""
+    taken_s: float | None = None
+    """So many seconds its items are the caller's alone; None: they are everybody's."""
 
     @property
     def chars(self) -> int:

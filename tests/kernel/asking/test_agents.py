@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,11 +17,12 @@ from rlm_kernel_mcp.server.descriptions import ANSWER
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
 from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
-from rlm_kernel_mcp.session.calls.step_reports import LEASED
 from rlm_kernel_mcp.session.parked.pile import LEASE_S
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, AskedItem, Handed
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import StepReport
+from rlm_kernel_mcp.text.wording import lasting
+from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS
 from tests.kernel.asking.conftest import answered_by
 from tests.sessions import AMPLE, WAIT_S, SessionDriver, end_session, until
 
@@ -398,5 +399,6 @@ async def test_a_finalized_session_takes_no_answers(agent: Agent) -> None:
 
 def test_what_is_told_of_leases_is_what_they_last() -> None:
     """The words of reports and descriptions name them."""
-    texts: Sequence[str] = (ANSWER, LEASED)
-    assert all(f"{LEASE_S / 60:.0f} minutes" in text for text in texts)
+    assert lasting(LEASE_S) in ANSWER
+    assert lasting(NO_SUBCALLS.lease_s) == lasting(LEASE_S) == "5 minutes"
+    assert (lasting(60), lasting(90), lasting(5)) == ("1 minute", "90 s", "5 s")

@@ -47,6 +47,7 @@ def test_an_agent_that_answers_itself_needs_no_key_and_has_a_limit_of_its_own() 
     assert own.of_kernel().preload == ("jsonschema", "referencing")
     more = loaded(RLM_SUBCALL_BACKEND="agent", RLM_SUBCALL_MAX="900", RLM_SUBCALL_CACHE="off").subcalls
     assert (more.max_subcalls, more.is_cached) == (900, False)
+    assert loaded(RLM_SUBCALL_LEASE_S="5").subcalls == SubcallSettings("agent", max_subcalls=200, lease_s=5)
 
 
 def test_claude_has_limits_of_its_own_and_is_given_what_it_authenticates_with(tmp_path: Path) -> None:
