@@ -20,6 +20,7 @@ ELSEWHERE: Final = {
     "host_clients": "tests.soaks.hosts.clients",
     "host_kills": "tests.soaks.hosts.kills",
     "host_watchers": "tests.soaks.hosts.watchers",
+    "leases": "tests.soaks.hosts.leases",
     "questions": "tests.endpoints.soak",
     "sources": "tests.unit.context.real_directories",
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 OFF: Final = (
-    "A step cannot ask a language model here: read what it printed yourself. The user can switch it on "
-    "(RLM_SUBCALL_BACKEND); a console can ask after the agent's first step."
+    "A step cannot ask a language model here: read what it printed yourself. The user has switched it "
+    "off (RLM_SUBCALL_BACKEND), or no step of the agent has run yet."
 )
 NO_FUNCTIONS: Final = (
     "No function can be called here: whoever opened the session offers none (host_functions); a console can call none "

@@ -14,7 +14,9 @@ from tests.parts import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.mark.parametrize(("name", "count"), [("host_kills", 8), ("host_clients", 40), ("host_watchers", 100)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("host_kills", 8), ("host_clients", 40), ("host_watchers", 100), ("leases", 10)]
+)
 def test_nothing_is_lost_or_left(name: str, count: int) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     program = [sys.executable, "-m", "tests.soaks", name, "--count", str(count), "--seed", str(seed)]
