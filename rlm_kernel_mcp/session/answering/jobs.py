@@ -100,6 +100,8 @@ class Job:
     usd: float | None = None
     """What attempts have used that came to nothing."""
     task: asyncio.Task[None] | None = None
+    is_begun: bool = False
+    """Whether the task has got as far as the backend."""
     outcome: Outcome | None = None
     """Of the last attempt."""
 

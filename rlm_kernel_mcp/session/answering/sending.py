@@ -36,6 +36,7 @@ DAY_LOW: Final = 8
 DAY_IS_OVER: Final = Failed(
     "budget", "The day's questions are used up (RLM_SUBCALL_DAY_MAX); they begin anew at 0:00 UTC."
 )
+STOPPED: Final = Unanswered("stopped", "Nobody waits for the answer any more.")
 DOWN_S: Final = 15.0
 """How long nothing is asked after a reason that is every question's, such as a key that is refused: the user may have
 corrected it by then."""
@@ -123,7 +124,7 @@ class Sender:
         if job.task is not None:
             job.task.cancel()
         elif job.attempts:  # it waited to be sent once more
-            job.asker.ended(job, Unanswered("stopped", "Nobody waits for the answer any more."))
+            job.asker.ended(job, STOPPED)
 
     def pump(self) -> None:
         """Send what may be sent now."""
@@ -132,7 +133,7 @@ class Sender:
         while (job := self._turns.take(loop.time(), self._admit)) is not None:
             job.begun_s = loop.time()
             job.first_s = job.first_s if job.attempts else job.begun_s
-            job.attempts, job.outcome = job.attempts + 1, None
+            job.attempts, job.outcome, job.is_begun = job.attempts + 1, None, False
             job.task = loop.create_task(self._ask(job), name="question to a model")
             self._tasks.add(job.task)
             job.task.add_done_callback(partial(self._ended, job))
@@ -203,6 +204,7 @@ class Sender:
 
     async def _ask(self, job: Job) -> None:
         """Where this is cancelled when there is an answer already, that is kept."""
+        job.is_begun = True
         try:
             async with asyncio.timeout(max(self._deadline_s - job.worked_s, 0.0)):
                 job.outcome = await self._backend.answer(job.asked)
@@ -219,8 +221,26 @@ class Sender:
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if job.task is task:  # it was cancelled
+        if job.task is not task:
+            return
+        if job.is_begun:  # it was cancelled
             self._has_ended(job)
+        else:
+            self._was_not_begun(job)
+
+    def _was_not_begun(self, job: Job) -> None:
+        """It was cancelled in the turn of the loop in which it was to be sent: nobody has seen this attempt."""
+        self._turns.done()
+        job.task = None
+        job.attempts -= 1
+        if job.attempts:
+            job.asker.ended(job, STOPPED)
+        else:
+            self._granted += self._day is not None
+            job.asker.taken_back(job)
+            if job.waiting:  # the server ends
+                job.asker.not_sent(job, self._down or Failed(STOPPED.code, STOPPED.message))
+        self.pump()
 
     def _has_ended(self, job: Job) -> None:
         loop = asyncio.get_running_loop()

@@ -618,6 +618,43 @@ def test_no_question_but_the_first_waits_until_some_of_the_day_are_taken() -> No
     played(play)
 
 
+def test_what_is_cancelled_in_the_turn_in_which_it_was_to_be_sent_costs_nothing() -> None:
+    """Nobody has asked it: a frame that asks and one that cancels may come together."""
+
+    async def play() -> None:
+        backend, day, of_session, books = ScriptedBackend(), ScriptedDay(1_000), account(), ScriptedBooks()
+        broker = Switchboard(backend, Ceilings(100), books, day).broker("s", of_session)
+        first = Givens()
+        asked(broker, first, "a")
+        await first.all()
+        asked(broker, Givens(), "b", first=2)
+        broker.cancel([2])
+        await passes(1)
+        assert backend.prompts == ["a"]
+        assert (of_session.subcalls.calls, broker.left().subcalls) == (1, 99)
+        assert [(entry.fate, entry.spent.attempts) for entry in books.entries] == [("answered", 1), ("failed", 0)]
+        asked(broker, last := Givens(), "c", first=3)
+        await last.all()
+        assert (backend.prompts, last[3]) == (["a", "c"], "echo of c")
+
+    played(play)
+
+
+def test_what_the_server_s_end_meets_before_it_is_sent_is_told_so_and_costs_nothing() -> None:
+    async def play() -> None:
+        backend, day, of_session = ScriptedBackend(), ScriptedDay(1_000), account()
+        board, first, givens = Switchboard(backend, Ceilings(100), ScriptedBooks(), day), Givens(), Givens()
+        broker = board.broker("s", of_session)
+        asked(broker, first, "a")
+        await first.all()
+        asked(broker, givens, "b", first=2)
+        await board.close()
+        await givens.all()
+        assert (givens[2], backend.prompts, of_session.subcalls.calls, day.left) == ("gone", ["a"], 1, 999)
+
+    played(play)
+
+
 def test_the_server_s_end_ends_what_is_under_way() -> None:
     """Nothing is left behind, and closing twice does no harm."""
 
