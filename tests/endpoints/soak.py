@@ -136,7 +136,10 @@ class Soak:
         self.done, self.began_s = 0, time.monotonic()
         self.told: Counter[str] = Counter()
         self.prompts: dict[int, str] = {}
-        """By row what it asked, which never changes: to read all of them anew each time is most of a long run."""
+        """By row what it asked, which never changes."""
+        self.final: dict[str, list[SubcallRow]] = {}
+        """By session the rows of steps that were looked at when nothing was under way: to read all of them anew for
+        each look was most of a long run."""
         self.session_ids: list[str] = []
         self.held: set[str] = set()
         endpoint.held = lambda seen: seen.user in self.held
@@ -238,7 +241,13 @@ class Soak:
 
     def rows(self, registry: Registry) -> list[SubcallRow]:
         """The trace of all sessions."""
-        return [row for session_id in self.session_ids for row in registry.store.subcalls.rows(session_id)]
+        return [row for session_id in self.session_ids for row in self.rows_of(registry, session_id)]
+
+    def rows_of(self, registry: Registry, session_id: str) -> list[SubcallRow]:
+        """The trace of one."""
+        final = self.final.get(session_id, [])
+        from_step = final[-1].step_index + 1 if final else None
+        return [*final, *registry.store.subcalls.rows(session_id, from_step)]
 
     def answered(self, registry: Registry) -> set[str]:
         """The questions that have an answer, by the trace."""
@@ -288,10 +297,12 @@ class Soak:
         assert registry.handles._shared.room._taken == 0
         for driver in drivers:
             self.check_session(registry, driver)
+            rows_now = self.rows_of(registry, driver.session_id)
+            self.final[driver.session_id] = sorted(rows_now, key=lambda row: row.step_index)
 
     def check_session(self, registry: Registry, driver: SessionDriver) -> None:
         """The account is the sum of its rows, and nothing is open or set aside."""
-        sent = [row for row in registry.store.subcalls.rows(driver.session_id) if row.attempts]
+        sent = [row for row in self.rows_of(registry, driver.session_id) if row.attempts]
         answering = driver.session.kernel.recovery.answering
         assert isinstance(answering, Questions)
         broker: Any = answering._answers
@@ -305,7 +316,11 @@ class Soak:
     def check_day(self, registry: Registry, days: Sequence[str]) -> int:
         """After a server's end: what was taken of the day and not asked is given back. Returns what was asked."""
         asked = sum(registry.store.answers.asked_on(day) for day in set(days))
-        sent = sum(1 for row in self.rows(registry) if row.attempts)
+        known = self.rows(registry)
+        self.final.clear()
+        rows = self.rows(registry)
+        assert sorted(row.id for row in rows) == sorted(row.id for row in known), "a row has come late, or is gone"
+        sent = sum(1 for row in rows if row.attempts)
         assert asked == sent or len(set(days)) > 1, (asked, sent)
         return sent
 
