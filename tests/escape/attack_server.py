@@ -17,7 +17,8 @@ from typing import Any, Final
 import psutil
 
 from tests.escape.canaries import Canaries
-from tests.escape.cases import Case
+from tests.escape.cases import WITHOUT_FUNCTIONS, Case
+from tests.escape.driver import FUNCTIONS, Driver
 from tests.mcp.line_client import SERVE, LineClient
 from tests.processes import largest_bytes, thread_statuses
 from tests.records import record_of
@@ -93,6 +94,8 @@ class AttackServer:
         self.canaries = Canaries(uid)
         settings = {"RLM_IMPORT_POLICY": import_policy, "SBX_SERVER_SECRET": self.secret, **more}
         self.key = more.get("OPENAI_API_KEY") or more.get("ANTHROPIC_API_KEY") or self.secret
+        self.functions = FUNCTIONS if "RLM_SUBCALL_BACKEND" in more else ()
+        """What its sessions offer, where code may ask."""
         self.unseen: Callable[[], list[str]] = list
         """Further signs, of whatever else there is around the session; asked for after each case."""
         self.client = LineClient(directory, settings, tuple(argv))
@@ -121,14 +124,17 @@ class AttackServer:
         largest = largest_bytes(self.client.server_pid)
         timeout_ms = STEP_MS_OF.get(case.expect, STEP_MS)
         self.client.run(self.session, FORGET)
+        if case.name in WITHOUT_FUNCTIONS:
+            self.renew(functions=())
         answers, raw = [], ""
+        driver = Driver(self.client, self.session)
         for step in case.filled(self._places()):
             result = self.client.call(
                 "rlm_run_repl", session_id=self.session, code=step, timeout_ms=timeout_ms, max_output_chars=OUTPUT_CHARS
             )
             raw += json.dumps(result, ensure_ascii=False)
-            answers.append(_data(result))
-        hits = self.canaries.hits(raw)
+            answers.append(driver.answered(_data(result)))
+        hits = self.canaries.hits(raw) + driver.hits
         hits += [f"the {name} token came out" for name, token in self._tokens() if token in raw]
         hits += self._neighbour_hits()
         hits += self.unseen()
@@ -140,13 +146,14 @@ class AttackServer:
         data = self.client.run(self.session, "print(6 * 7)", timeout_ms=timeout_ms)
         return (data["status"], data["stdout"], data["lost"]) == ("ok", "42\n", None)
 
-    def renew(self) -> None:
-        """Give the session up and open another."""
+    def renew(self, functions: Sequence[dict[str, str]] | None = None) -> None:
+        """Give the session up and open another. `functions`: that it offers, unless those that all do."""
         self.client.call("rlm_finalize", session_id=self.session, final_text="given up")
-        self.session = self._open()
+        self.session = self._open(functions)
 
-    def _open(self) -> str:
-        data = self.client.data("rlm_init_context", context_text="a context", **LIMITS)
+    def _open(self, functions: Sequence[dict[str, str]] | None = None) -> str:
+        offered = list(self.functions if functions is None else functions)
+        data = self.client.data("rlm_init_context", context_text="a context", host_functions=offered, **LIMITS)
         missing = (wall["name"] for wall in data.get("walls_missing", ()))
         self.walls = dict.fromkeys(data["walls"], True) | dict.fromkeys(missing, False)
         session_id: str = data["session_id"]

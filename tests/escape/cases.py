@@ -31,9 +31,15 @@ def write(data):
     while data: data = data[os.write(fd, data):]
 def ask(*items):
     return frame({"ask": {"step": step, "opts": opts, "items": list(items)}})
+def call(*items, **more):
+    opts = {"batch": 0, "kind": "function", **more}
+    return frame({"ask": {"step": step, "opts": opts, "items": list(items)}})
 def stop_reading():
     asking._socket = None
 """
+
+WITHOUT_FUNCTIONS: Final = {"fun-without"}
+"""Cases whose session offers no function; all others about questions have those of `driver.py`."""
 
 SLOW: Final = {
     *(
