@@ -22,6 +22,7 @@ from bench.bars import (
     exploring,
     exploring_answers,
     hashing,
+    host_functions,
     hosts,
     hosts_steps,
     lasting,
@@ -96,6 +97,7 @@ PARTS: dict[str, Part] = {
     "subcalls-hostile": subcalls_ends.subcalls_hostile,
     "subcalls-agent": subcalls_agent.subcalls_agent,
     "subcalls-parked": subcalls_parked.subcalls_parked,
+    "host-functions": host_functions.host_functions,
     "dense": dense.dense,
 }
 FLOORS: dict[str, Part] = {
@@ -119,6 +121,7 @@ GROUPS = {
         "subcalls-hostile",
         "subcalls-agent",
         "subcalls-parked",
+        "host-functions",
         "dense",
     ],
     "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],

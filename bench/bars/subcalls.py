@@ -73,7 +73,7 @@ print(took[len(took) // 2], took[len(took) * 95 // 100])
 """
 
 
-async def _echoed(count: int) -> tuple[float, float]:
+async def echoed(count: int) -> tuple[float, float]:
     """Median and 95th percentile, in us, of a process's way over a bare socket pair to this loop and back."""
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
@@ -101,7 +101,7 @@ async def subcalls_one(amounts: Amounts) -> list[Row]:
         for _ in range(amounts.times(7)):
             for what, session in sessions.items():
                 mine[what].append(await session.result(ONE_BY_ONE, count=count, chars=200))
-            bare.append(await _echoed(count))
+            bare.append(await echoed(count))
         for _ in range(amounts.times(5)):
             for what, session in sessions.items():
                 large[what].append(await session.result(ONE_BY_ONE, count=count // 10, chars=100_000))

@@ -50,6 +50,7 @@ ARGUMENTS = {
         "step_timeout_ms",
         "max_subcalls",
         "subcall_tokens_limit",
+        "host_functions",
         "response_format",
     },
     "rlm_run_repl": {"session_id", "code", "timeout_ms", "wait_ms", "max_output_chars", "response_format"},

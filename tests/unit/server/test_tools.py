@@ -262,7 +262,10 @@ async def test_the_list_of_tools_says_of_each_backend_whether_questions_leave_th
     async with asyncio.timeout(60), Client(server, mode="legacy") as client:
         listed = (await client.list_tools()).tools
     open_ones = {tool.name for tool in listed if tool.annotations is None or tool.annotations.open_world_hint}
-    assert ("rlm_run_repl" in open_ones, open_ones <= {"rlm_run_repl", "rlm_answer"}) == (backend == "openai", True)
+    assert ("rlm_run_repl" in open_ones, open_ones <= {"rlm_run_repl", "rlm_answer"}) == (
+        backend in ("openai", "claude"),
+        True,
+    )
 
 
 def test_only_code_whose_questions_leave_the_machine_is_in_an_open_world() -> None:
