@@ -306,6 +306,7 @@ class Soak:
         answering = driver.session.kernel.recovery.answering
         assert isinstance(answering, Questions)
         broker: Any = answering._answers
+        broker = broker.broker  # below the way to child sessions
         used, ledger = driver.session.account.subcalls, broker.broker.ledger
         tokens = sum(row.tokens_in + row.tokens_out for row in sent)
         assert (used.calls, used.tokens) == (len(sent), tokens), (used, len(sent), tokens)

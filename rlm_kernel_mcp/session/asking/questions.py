@@ -146,7 +146,7 @@ class Questions:
 
     def _on_frame(self, channel: KernelChannel, frame: Frame) -> None:
         if self.desk is not None:
-            self.desk.heard(more=isinstance(frame, Ask) and frame.more)
+            self.desk.heard(more=frame.more if isinstance(frame, Ask) else None)
         match frame:
             case Ask():
                 for item in frame.items:

@@ -57,7 +57,7 @@ class Parking:
 
     def pump(self) -> None:
         """Put on the desk what the session's limits allow."""
-        self._desk.heard(more=False)
+        self._desk.heard()
         while self._queued:
             job = next(iter(self._queued))
             if not self._desk.is_attended:  # it would wait for half an hour

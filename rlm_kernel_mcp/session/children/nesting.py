@@ -192,7 +192,7 @@ class Nesting:
             log.error("a child of %s failed", self._session_id, exc_info=error)
             ended = Ended(Failed("backend", "The child session failed in the server; its log has the details."))
         if self.desk is not None:
-            self.desk.heard(more=False)
+            self.desk.heard()
         if self._open.get(one.question.number) is one:
             self._tell(one, ended.given, ended.model_said, ended.by)
             one.give(ended.given)

@@ -111,7 +111,7 @@ class FunctionCalls:
             self._queued[question.number] = call
             self._pump()
         else:
-            self.desk.heard(more=False)
+            self.desk.heard()
             on_end = partial(self._answered, call)
             call.parked = self.desk.put(
                 question.prompt, call.arguments, None, step_index=question.step_index, on_end=on_end, kind="function"

@@ -31,10 +31,8 @@ from rlm_kernel_mcp.text.wording import counted
 
 QUIET_S: Final = 0.005
 """Threads and tasks ask one after the other: a page waits until the kernel has said nothing for so long."""
-MORE_S: Final = 0.02
-"""The same where the kernel has said that more of the same call comes."""
 UNQUIET_S: Final = 2.0
-"""A page is due after this, however much the kernel goes on to say."""
+"""A page is due after this, however much the kernel goes on to say, or says that it will."""
 PREFIX: Final = "question:"
 """How the name of a question begins where its whole text is read as a variable."""
 DIGITS_MAX: Final = 19
@@ -51,6 +49,8 @@ class Desk:
         self._change = asyncio.Event()
         self._quiet_s = self._unquiet_since_s = self._told_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_more = False
+        """Whether the kernel has said that more of the same call comes: a page without it would be one too many."""
         self.is_attended = True
         """Whether anybody answers the step that runs; where a program does not, nothing is put here."""
         self.are_coming: Callable[[], bool] = lambda: False
@@ -58,9 +58,11 @@ class Desk:
 
     # --- what asks
 
-    def heard(self, *, more: bool) -> None:
-        """The kernel has said something. `more`: and something more of the same call comes."""
-        self._quiet_s = max(self._quiet_s, _now_s() + (MORE_S if more else QUIET_S))
+    def heard(self, *, more: bool | None = None) -> None:
+        """Something was said. `more`: of a kernel's frame that asks, whether another of the same call comes."""
+        if more is not None:
+            self._is_more = more
+        self._quiet_s = max(self._quiet_s, _now_s() + QUIET_S)
         if self._pile.waiting:  # a page that was due is not any more: somebody may have been woken for it
             self._arm()
 
@@ -78,7 +80,7 @@ class Desk:
         now_s = _now_s()
         if not self._pile.waiting:
             self._unquiet_since_s = now_s
-        self.heard(more=False)
+        self.heard()
         one = self._pile.put(prompt, text, schema, step_index=step_index, now_s=now_s, on_end=on_end, kind=kind)
         self._arm()
         return one
@@ -189,7 +191,7 @@ class Desk:
     @property
     def _due_s(self) -> float:
         latest_s = self._unquiet_since_s + UNQUIET_S
-        return latest_s if self.are_coming() else min(self._quiet_s, latest_s)
+        return latest_s if self._is_more or self.are_coming() else min(self._quiet_s, latest_s)
 
     def _arm(self) -> None:
         """See that `_tick` comes at the next moment at which something changes by itself; it may come before."""

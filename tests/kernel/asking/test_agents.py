@@ -17,6 +17,7 @@ from rlm_kernel_mcp.server.descriptions import ANSWER
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
 from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
+from rlm_kernel_mcp.session.parked import desk as desks
 from rlm_kernel_mcp.session.parked.pile import LEASE_S
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, AskedItem, Handed
 from rlm_kernel_mcp.session.registry import Registry
@@ -152,9 +153,10 @@ async def test_a_batch_of_twenty_is_one_page_and_two_hundred_are_several(agent: 
 
 
 async def test_two_hundred_questions_by_sub_agents_cost_the_driver_a_tenth_of_the_characters(
-    asking_registry: Registry,
+    asking_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They take them by leases, each others' never; what their driver gets is the step's report alone."""
+    monkeypatch.setattr(desks, "UNQUIET_S", WAIT_S)  # a batch is one page, however busy the machine
     direct, leased = await opened(asking_registry), await opened(asking_registry)
     code = ROWS.replace("__N__", "200") + ASK
     report = await direct.session.run(code, max_output_chars=8_000)

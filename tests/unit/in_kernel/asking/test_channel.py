@@ -117,22 +117,35 @@ def test_of_a_frame_that_went_in_part_the_rest_goes_before_all_others() -> None:
     assert b"".join(written) == Frame(b"first").data + Frame(b"second").data
 
 
-def test_a_thread_at_a_gate_is_woken_once_by_the_last_of_its_answers() -> None:
-    gate, passed = Gate(), threading.Event()
+def test_a_gate_is_told_once_that_all_of_its_answers_are_there() -> None:
+    """A thread that was woken for each of a thousand would be in the way of who gives them."""
+    gate = Gate()
     waiting = [Waiting.of(gate) for _ in range(3)]
-
-    def wait() -> None:
-        gate.wait()
-        passed.set()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
     give((one, place) for place, one in enumerate(waiting[:2]))
-    assert not passed.is_set()
+    assert gate._told.empty()
     give([(waiting[2], 2)])
-    assert passed.wait(WAIT_S)
-    thread.join(WAIT_S)
-    assert ([one.given for one in waiting], gate._told.qsize()) == ([0, 1, 2], 0)
+    assert (gate._told.qsize(), [one.given for one in waiting]) == (1, [0, 1, 2])
+    gate.wait()
+
+
+def test_a_thread_passes_a_gate_whether_its_answers_come_before_it_or_after() -> None:
+    for is_late in (False, True):
+        gate = Gate()
+        waiting, passed = Waiting.of(gate), threading.Event()
+
+        def wait(at: Gate, then: threading.Event) -> None:
+            at.wait()
+            then.set()
+
+        thread = threading.Thread(target=wait, args=(gate, passed))
+        if is_late:
+            give([(waiting, "answer")])
+            thread.start()
+        else:
+            thread.start()
+            give([(waiting, "answer")])
+        thread.join(WAIT_S)
+        assert passed.is_set()
 
 
 def test_who_asks_on_a_channel_that_is_closed_is_told_so_and_so_is_everybody_who_waits() -> None:
