@@ -305,14 +305,14 @@ class Soak:
         sent = [row for row in self.rows_of(registry, driver.session_id) if row.attempts]
         answering = driver.session.kernel.recovery.answering
         assert isinstance(answering, Questions)
-        broker: Any = answering._answers
-        broker = broker.broker  # below the way to child sessions
-        used, ledger = driver.session.account.subcalls, broker.broker.ledger
+        nesting: Any = answering._answers
+        broker = nesting.broker
+        used, ledger = driver.session.account.subcalls, broker.ledger
         tokens = sum(row.tokens_in + row.tokens_out for row in sent)
         assert (used.calls, used.tokens) == (len(sent), tokens), (used, len(sent), tokens)
         assert (ledger.used.subcalls, ledger.used.tokens) == (used.calls, used.tokens)
         assert (ledger._open, ledger._tokens_set_aside) == (0, 0)
-        assert (broker._open, broker._jobs) == ({}, {})
+        assert (nesting._open, broker._open, broker._jobs) == ({}, {}, {})
 
     def check_day(self, registry: Registry, days: Sequence[str]) -> int:
         """After a server's end: what was taken of the day and not asked is given back. Returns what was asked."""
