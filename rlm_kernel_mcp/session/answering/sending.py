@@ -193,7 +193,8 @@ class Sender:
 
     async def _grant(self, day: Day, wanted: int) -> None:
         try:
-            self._granted += await day.grant(wanted)
+            granted = await day.grant(wanted)
+            self._granted += granted  # not in one: some of those that were left may have been used meanwhile
             while not self._granted and (jobs := self._turns.take_some(lambda job: not job.attempts, REFUSED_AT_ONCE)):
                 for job in jobs:
                     job.asker.not_sent(job, DAY_IS_OVER)

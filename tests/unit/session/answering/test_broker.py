@@ -614,6 +614,8 @@ def test_no_question_but_the_first_waits_until_some_of_the_day_are_taken() -> No
         took_s = asyncio.get_running_loop().time() - begun_s
         assert took_s == pytest.approx(0.1 + 100 * 0.015)  # the store takes 0.1 s
         assert day.asked_for == [16, 32, 64]
+        await board.close()
+        assert day.left == 900  # and each counts, those too that were asked while more were taken
 
     played(play)
 
