@@ -7,7 +7,7 @@ leaves no batch half told. Above: `reading.py`. Below: `events.py`, `store/subca
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -36,6 +36,10 @@ TOLD: Final = (
     "duration_ms",
 )
 """What is told of each question where it is anything, beside the beginnings of its texts."""
+OF_THE_SENDING: Final = frozenset(
+    {"model_said", "attempts", "tokens_in", "tokens_out", "usd", "queued_ms", "duration_ms"}
+)
+"""Those of them that the row of a late end has, where a question was sent and nobody waited for it in the end."""
 SHOWN_CHARS: Final = 200
 """Of each text of a question, and of its answer; all of it is in the store, packed (`Subcalls.texts`)."""
 
@@ -94,20 +98,37 @@ class Heads:
 
     def _text(self, number: int) -> bytes:
         if number not in self._texts:
-            self._texts[number] = "\n".join(map(self._line, self._rows[number])).encode("utf-8", "surrogatepass")
+            lines = (self._line(row, sent) for row, sent in _lines(self._rows[number]))
+            self._texts[number] = "\n".join(lines).encode("utf-8", "surrogatepass")
         return self._texts[number]
 
-    def _line(self, row: SubcallRow) -> str:
-        told = {name: value for name in TOLD if (value := getattr(row, name)) not in (None, "", 0)}
+    def _line(self, row: SubcallRow, sent: SubcallRow) -> str:
+        """A question. `sent`: the row of what was sent for it, mostly the same one."""
+        values = ((name, getattr(sent if name in OF_THE_SENDING else row, name)) for name in TOLD)
+        told = {name: value for name, value in values if value not in (None, "", 0)}
         if row.kind != "llm":
             told |= {"kind": row.kind, "depth": row.depth}
             told |= {} if row.child_session is None else {"child_session": row.child_session}
-        if row.answered_by.startswith(BY_AGENT):  # of an endpoint it is the same for all
-            told["answered_by"] = row.answered_by
-        texts = self._store.subcalls.texts(row.session_id, row.id)
+        if sent.answered_by.startswith(BY_AGENT):  # of an endpoint it is the same for all
+            told["answered_by"] = sent.answered_by
+        texts = self._store.subcalls.texts(sent.session_id, sent.id)
         said = (("prompt", texts.prompt), ("text", texts.text), ("answer", texts.answer))
         told |= {name: _beginning(text) for name, text in said if text}
         return json.dumps(told, ensure_ascii=False)
+
+
+def _lines(rows: Iterable[SubcallRow]) -> Iterator[tuple[SubcallRow, SubcallRow]]:
+    """Each row that has a line, with the one of what was sent for it.
+
+    A question that was cancelled under way has two rows: its own, and one of what was sent, which ends later. Where no
+    answer came of that they are one line.
+    """
+    rows = list(rows)
+    failed = {row.number for row in rows if row.fate == "failed"}
+    unanswered = {row.number: row for row in rows if row.fate == "late" and row.error_code and row.number in failed}
+    for row in rows:
+        if row is not unanswered.get(row.number):
+            yield row, unanswered.get(row.number, row) if row.fate == "failed" else row
 
 
 def _beginning(text: str) -> str:

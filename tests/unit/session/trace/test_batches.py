@@ -73,6 +73,33 @@ def test_a_line_says_what_was_asked_where_that_is_no_model(store: Store) -> None
     assert json.loads(told or "")["kind"] == "rlm"
 
 
+def test_a_question_that_was_cancelled_under_way_is_one_line_unless_its_answer_came_all_the_same(store: Store) -> None:
+    """Nothing came late of what nobody has answered; what it took is told where it was asked."""
+    stopped: dict[str, Any] = {"step_index": 3, "error_code": "stopped"}
+    sent: dict[str, Any] = {
+        "step_index": 3,
+        "fate": "late",
+        "attempts": 1,
+        "queued_ms": 11,
+        "answered_by": "agent:codex",
+    }
+    rows = [
+        (replace(row(store, 50), **stopped, fate="failed", tokens_in=0, usd=None), b""),
+        (replace(row(store, 50), **sent, error_code="stopped"), packed(Texts("Which?", None, None))),
+        (replace(row(store, 51), **stopped, fate="failed", tokens_in=0, usd=None), b""),
+        (replace(row(store, 51), **sent, answer_chars=4), packed(Texts("And?", None, "this"))),
+    ]
+    store.subcalls.book("s_1", rows, lambda connection: None)
+    *_, told = (event for event in whole_trace(store, "s_1") if event is not None and event.action == "subcalls")
+    assert told.summary == "2 questions: 2 stopped; 20 tokens, $1.0000"
+    took = {"attempts": 1, "tokens_in": 10, "usd": 0.5, "queued_ms": 11, "answered_by": "agent:codex"}
+    assert [json.loads(line) for line in (told.stdout or "").splitlines()] == [
+        {"number": 50, "fate": "failed", "error_code": "stopped", "prompt": "Which?", **took},
+        {"number": 51, "fate": "failed", "error_code": "stopped"},
+        {"number": 51, "fate": "late", "answer_chars": 4, "prompt": "And?", "answer": "this", **took},
+    ]
+
+
 def test_what_was_used_is_what_the_step_that_asked_says_or_the_event_before(store: Store) -> None:
     """A console's cell has no step; a reader of text has it in words, and is told of no step that was not counted."""
     cell = replace(row(store, 50), step_index=0, source="console")
