@@ -51,7 +51,7 @@ response_format "markdown" gives text for reading; "json" (default) {ok: true, d
 """
 
 _ASKED_LIMITS: Final = """\
-; max_subcalls 1000 (0 to 100000) and subcall_tokens_limit 2000000 (of what the code asks a model)"""
+; max_subcalls 1000 (0 to 100000; mostly 200 hold), subcall_tokens_limit 2000000 (asked of a model)"""
 _ASKED_WHO: Final = ", subcalls?: {backend, model, where, parallel, depth, limits, how}"
 _ASKED_STATUS: Final = '"needs_answers"|'
 _ASKED_NEXT: Final = ' Status "needs_answers": its code asks a model or a function, and that is you: call rlm_answer.'

@@ -38,6 +38,11 @@ from rlm_kernel_mcp.session.session import Session
 from rlm_kernel_mcp.wire import INFO
 
 INFO_S: Final = 20.0
+NO_CHILD: Final = {
+    "rlm_query": "rlm_query('question', text, schema=...) -> as llm_query here: no session of its own",
+    "rlm_query_batched": "rlm_query_batched('question' or one each, texts) -> the same for many",
+}
+"""What is told of these names where the user lets no session ask for one of its own (`RLM_SUBCALL_DEPTH`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +68,14 @@ class Prepared:
         """What is told of the session that it has become. Of the names with which code asks, where somebody answers."""
         answerer, first = session.account.answerer, session.contexts.contexts.first
         untold = {*ASKING, *CALLING} - {*session.account.asking, first.name}
+        without = {name: line for name, line in NO_CHILD.items() if name in self.namespace and name != first.name}
+        lines = self.namespace | (without if answerer is not None and answerer.depth < 2 else {})
         return Opened(
             session_id=session.session_id,
             config=session.account.limits,
             counters=session.counters,
             context=session.contexts.report(first),
-            namespace={name: line for name, line in self.namespace.items() if name not in untold},
+            namespace={name: line for name, line in lines.items() if name not in untold},
             imports=self.imports,
             walls=self.walls,
             answerer=answerer,

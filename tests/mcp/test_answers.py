@@ -35,6 +35,7 @@ def test_who_answers_is_told_when_a_session_is_opened(client: LineClient) -> Non
         "how": AGENT_FACTS.how,
     }
     assert opened["config"]["max_subcalls"] == 200
+    assert opened["namespace"]["rlm_query"].endswith("-> as llm_query here: no session of its own")
     assert not any(tool["annotations"]["openWorldHint"] for tool in client.request("tools/list")["result"]["tools"])
 
 

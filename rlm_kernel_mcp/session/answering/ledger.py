@@ -21,6 +21,12 @@ EXPECTED_BYTES: Final = 4
 """Bytes of UTF-8 in a token, as English and code have them."""
 LEAST_BYTES: Final = 2
 """The same of a text that has many tokens: no tokenizer is at hand, and a reserve must not be too small."""
+TOO_MANY: Final = (
+    "Put several items into one question, or ask fewer; more is the user's to allow (RLM_SUBCALL_MAX, or an endpoint)."
+)
+TOO_LONG: Final = (
+    "Ask fewer, or about less text; more is the user's to allow (RLM_SUBCALL_MAX_TOKENS, RLM_SUBCALL_MAX_USD)."
+)
 
 
 class Verdict(enum.Enum):
@@ -210,7 +216,10 @@ class Ledger:
         least = self.cost(min(sizes, default=0))
         if sizes and not lack and (lack := self.lacks(1, least.tokens_most, least.usd_most)):
             lack += f", and {least.most} are set aside for each"
-        what = f"{calls:,} questions with about {tokens:,} tokens do not fit: {lack}. None of them was asked."
+        is_count = calls > self.left.subcalls
+        size = "" if is_count else f" with about {tokens:,} tokens"
+        why = f"{calls:,} questions{size} do not fit: {lack}. None of them was asked."
+        what = f"{why} {TOO_MANY if is_count else TOO_LONG}"
         return Forecast(
             calls=calls,
             tokens_expected=tokens,

@@ -10,7 +10,8 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.answering.backends.key import blacked_out, key_of
 from rlm_kernel_mcp.session.callers.profiles import profile_of
 from rlm_kernel_mcp.settings import Settings, doubts, load_settings
-from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS, Secret, SubcallSettings
+from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS, OF_CLAUDE, Secret, SubcallSettings
+from rlm_kernel_mcp.variables.table import TABLE
 
 KEY = "sk-canary-0123456789"
 OPENAI = {"RLM_SUBCALL_BACKEND": "openai", "RLM_SUBCALL_MODEL": "m", "OPENAI_API_KEY": KEY}
@@ -182,3 +183,13 @@ def test_a_backend_whose_package_is_missing_is_doubted(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (sentence,) = doubts({}, settings)
     assert "needs the package openai, which is not installed" in sentence
+
+
+def test_the_table_of_settings_names_each_default_that_holds() -> None:
+    """`serve --help` shows them: of who answers by default first."""
+    told = {row.variable: row.default for row in TABLE}
+    assert told["RLM_SUBCALL_MAX"] == f"{loaded().subcalls.max_subcalls}; {subcalls().max_subcalls} of openai"
+    assert OF_CLAUDE["RLM_SUBCALL_MAX"] == str(loaded().subcalls.max_subcalls)
+    for name, own in (("PARALLEL", subcalls().parallel), ("OUTPUT_TOKENS", subcalls().output_tokens)):
+        assert told[f"RLM_SUBCALL_{name}"] == f"{own}; {OF_CLAUDE[f'RLM_SUBCALL_{name}']} of claude"
+    assert told["RLM_SUBCALL_LEASE_S"] == str(NO_SUBCALLS.lease_s)
