@@ -42,8 +42,16 @@ questions a batch.
 """
 _ASKS: Final = " `needs_answers`: its code asks you; go on with rlm_answer."
 INSTRUCTIONS: Final = _INSTRUCTIONS.replace("__ASKING__", "").replace("__ASKS__", "")
+INSTRUCTIONS_ENDPOINT: Final = _INSTRUCTIONS.replace("__ASKING__", _ASKING).replace("__ASKS__", "")
+"""The same where an endpoint answers questions of code, and nobody is told of them."""
 INSTRUCTIONS_ASKING: Final = _INSTRUCTIONS.replace("__ASKING__", _ASKING).replace("__ASKS__", _ASKS)
-"""The same where somebody answers questions of code; elsewhere those functions say that nobody does."""
+"""The same where the agent itself answers them. Elsewhere those functions say that nobody does."""
+
+
+def instructions(*, asks_models: bool, is_answered: bool) -> str:
+    """Those of a server. `asks_models`: questions of code go to an endpoint; `is_answered`: there, or to the agent."""
+    return INSTRUCTIONS_ENDPOINT if asks_models else INSTRUCTIONS_ASKING if is_answered else INSTRUCTIONS
+
 
 ENVELOPE: Final = """\
 response_format "markdown" gives text for reading; "json" (default) {ok: true, data} or \
@@ -55,6 +63,7 @@ _ASKED_LIMITS: Final = """\
 _ASKED_WHO: Final = ", subcalls?: {backend, model, where, parallel, depth, limits, how}"
 _ASKED_STATUS: Final = '"needs_answers"|'
 _ASKED_NEXT: Final = ' Status "needs_answers": its code asks a model or a function, and that is you: call rlm_answer.'
+_CALLED_NEXT: Final = ' Status "needs_answers" (with host_functions alone): its code calls one; call rlm_answer.'
 _ASKED_SHAPE: Final = """,
   subcalls?: null|{asked, answered, cached, duplicate, tokens_in, tokens_out, waited_ms: number, usd: number|null,
     failed: {[code: string]: number}},
@@ -66,6 +75,11 @@ def where_nobody_answers(description: str) -> str:
     for part in (_ASKED_LIMITS, _ASKED_WHO, _ASKED_STATUS, _ASKED_NEXT, _ASKED_SHAPE):
         description = description.replace(part, "")
     return description
+
+
+def where_an_endpoint_answers(description: str) -> str:
+    """A description for an agent that answers no questions of its code."""
+    return description.replace(_ASKED_NEXT, _CALLED_NEXT)
 
 
 INIT_CONTEXT: Final = (

@@ -161,7 +161,7 @@ def build_server(
         "rlm-kernel-mcp",
         version=__version__,
         title="RLM kernel",
-        instructions=descriptions.INSTRUCTIONS_ASKING if is_answered else descriptions.INSTRUCTIONS,
+        instructions=descriptions.instructions(asks_models=asks_models, is_answered=is_answered),
         lifespan=lifespan,
         on_list_tools=partial(_list_tools, asks_models=asks_models, is_answered=is_answered),
         on_call_tool=partial(_call_tool, caller_of=caller_of),

@@ -73,6 +73,7 @@ class ToolRow:
         )
         schema = validation.input_schema(self.request)
         told = self.description if is_answered else descriptions.where_nobody_answers(self.description)
+        told = descriptions.where_an_endpoint_answers(told) if asks_models else told
         return Tool(name=self.name, description=told, input_schema=schema, annotations=hints)
 
 

@@ -77,3 +77,14 @@ def test_where_nobody_answers_a_client_reads_nothing_of_questions() -> None:
         assert (untold[name].count("{"), untold[name][-1]) == (untold[name].count("}"), "}")
     others = told.keys() - {"rlm_init_context", "rlm_run_repl", "rlm_await_step", "rlm_interrupt"}
     assert {name: told[name] for name in others} == {name: untold[name] for name in others}
+
+
+def test_where_an_endpoint_answers_the_agent_is_not_told_to() -> None:
+    """Only a function that it offers itself is its own to answer; the code may ask all the same."""
+    told = descriptions.instructions(asks_models=True, is_answered=True)
+    assert "llm_query_batched" in told
+    assert "needs_answers" not in told
+    (run,) = [row.listed(asks_models=True).description or "" for row in TABLE if row.name == "rlm_run_repl"]
+    assert "that is you" not in run
+    assert 'Status "needs_answers" (with host_functions alone)' in run
+    assert "subcalls" in run
