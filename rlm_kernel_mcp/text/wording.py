@@ -45,8 +45,8 @@ def used_words(snapshot: Mapping[str, int]) -> str:
 
 
 def waits_words(answers: int) -> str:
-    """What a step does whose code asks, for a person."""
-    return f"waits for {counted(answers, 'answer')}"
+    """What a step does whose code asks, for a person. 0: what it did, and does not any more."""
+    return f"waits for {counted(answers, 'answer')}" if answers else "has its answers"
 
 
 def lasting(seconds: float) -> str:

@@ -214,11 +214,11 @@ class Onlooker:
         self._heard_since_s = self._now()
 
     def _tell_waits(self) -> None:
-        """Look once a second whether the agent's step waits for more answers than was said."""
+        """Look once a second whether the agent's step waits for as many answers as was said."""
         if not self.runs.startswith(AGENTS) or self._now() - self._waits_at_s < WAITS_S:
             return
         told, self._told_waits, self._waits_at_s = self._told_waits, self._waits(), self._now()
-        if self._told_waits > told:
+        if self._told_waits != told:
             self._say(f"{self.runs} {waits_words(self._told_waits)}.")
 
     def _begin(self, name: str, cell: str | None, code: str) -> None:

@@ -42,8 +42,8 @@ class Record:
         """Of all before it everything was shown."""
         self._running: tuple[int | None, int] = (None, 0)
         """The row of the step that ran at the last look, and the size of its texts."""
-        self._waits = 0
-        """For how many answers it waited then."""
+        self._waits: tuple[int | None, int] = (None, 0)
+        """A step's row, and for how many answers it waited then."""
         self.damaged = 0
         self.is_over = False
         """Whether the session has its final answer, or is gone from the record."""
@@ -64,9 +64,9 @@ class Record:
                 if row.id != told_of and (row.id, head.text_bytes) != self._running:
                     self._running = row.id, head.text_bytes
                     self._show(asked, head, self._view.running)
-                waits_before, self._waits = self._waits, waits_of(row)
-                if self._waits > waits_before:
-                    self._view.line(f"step {row.step_index} {waits_words(self._waits)}")
+                before, self._waits = self._waits, (row.id, waits_of(row))
+                if self._waits != (before if before[0] == row.id else (row.id, 0)):
+                    self._view.line(f"step {row.step_index} {waits_words(self._waits[1])}")
             elif row.id not in self._shown and not (row.action == QUESTIONS and row.step_index in at_work):
                 self._shown.add(row.id)  # questions once their step can ask no more
                 self._show(asked, head, self._view.event)

@@ -40,7 +40,7 @@ def begin(code: str, cell: str = "a") -> dict[str, Any]:
 
 
 def test_it_is_said_for_how_many_answers_the_agent_s_step_waits() -> None:
-    """At its beginning, and where there are more; looked for once a second, and for no other cell."""
+    """At its beginning, and where that changes; looked for once a second, and for no other cell."""
     clock, waits = Clock(), [0]
     shown = Onlooker(lambda code: None, clock, lambda: waits[0])
     shown.take(begin("x"))
@@ -55,7 +55,9 @@ def test_it_is_said_for_how_many_answers_the_agent_s_step_waits() -> None:
     assert shown.text() == ""
     clock.now_s = 3.0
     assert shown.text() == "The agent's step 3 waits for 9 answers.\n"
-    clock.now_s, waits[0] = 4.0, 1
+    clock.now_s, waits[0] = 4.0, 0
+    assert shown.text() == "The agent's step 3 has its answers.\n"
+    clock.now_s = 5.0
     assert shown.text() == ""
 
 

@@ -119,7 +119,7 @@ def test_a_step_that_runs_is_shown_by_its_row_where_nobody_tells(
 
 
 def test_it_is_said_for_how_many_answers_a_step_waits(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever tells of its output; again where there are more, and not while they become fewer."""
+    """Whoever tells of its output; and again whenever that changes."""
     row_id = session.begin("asks")
     begin = {"type": "begin", "id": str(row_id), "step": 1, "code": "asks", "code_chars": 4, "elapsed_ms": 0}
     follow(
@@ -129,14 +129,20 @@ def test_it_is_said_for_how_many_answers_a_step_waits(session: Session, capsys: 
         lambda: session.journal.step_goes_on(row_id, 1, "one\n", "", 1),
         lambda: session.journal.step_goes_on(row_id, 1, "one\n", "", 2),
         lambda: session.journal.step_goes_on(row_id, 1, "one\n", ""),
+        lambda: session.journal.step_goes_on(row_id, 1, "one\n", "", 3),
         lambda: session.end(row_id, "one\n"),
+        lambda: session.journal.step_goes_on(session.begin("computes"), 1, "two\n", ""),
         session.finalize,
     )
     out = capsys.readouterr().out
     assert [line for line in out.splitlines() if "waits" in line] == [
         "step 1 waits for 3 answers",
+        "step 1 waits for 1 answer",
         "step 1 waits for 2 answers",
+        "step 1 waits for 3 answers",
     ]
+    assert "step 2 has" not in out
+    assert out.index("waits for 2") < out.index("step 1 has its answers") < out.index("run_repl")
 
 
 def test_what_a_console_s_cell_asked_is_shown_though_its_row_names_no_step(
