@@ -185,10 +185,12 @@ async def answered_by_another(driver: Agent, other: Agent) -> dict[str, str]:
         waiting = data["questions"]["waiting"]
         print(f"  {waiting} more wait, since what is answered is not asked again. The message for sub-agents:")
         print(f"    {data['questions']['delegate']}")
-    await script.by_leases()
-    others = other.chars_received - others_before
     index = data["step_index"]
-    said = result_of(await driver.call("rlm_await_step", session_id=driver.session_id, step_index=index))
+    while data["status"] in ("needs_answers", "running"):  # more may be asked after the other has found no more
+        await script.by_leases()
+        data = await driver.call("rlm_await_step", session_id=driver.session_id, step_index=index)
+    said = result_of(data)
+    others = other.chars_received - others_before
     if other is driver:
         print("  (No host serves here, so that they were taken over the driver's own connection.)")
         seen = driver.chars_received - before - others
