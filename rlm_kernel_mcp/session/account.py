@@ -8,11 +8,45 @@ Below: `reports.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from rlm_kernel_mcp.session.answering.questions import Answerer
 from rlm_kernel_mcp.session.functions.offered import HostFunction, names_to_ask, recorded
 from rlm_kernel_mcp.session.reports import Counters, Guardrails, GuardrailStop, Left, SubcallsUsed
+
+
+class Running(Protocol):
+    """A step that runs (`session/steps/runtime.py`)."""
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Time in which it has been executing, of which nothing is charged yet."""
+
+    def limit_again(self, runtime_left_ms: int) -> None:
+        """The runtime that it may use has changed."""
+
+
+@dataclass(eq=False, slots=True)
+class Lent:
+    """What a child may use of an account: nobody else may, until it has ended."""
+
+    limits: Guardrails
+    by: Account | None = None
+    """The child's own, once there is one."""
+
+    @property
+    def unspent(self) -> Left:
+        """The rest of it."""
+        limits = self.limits
+        child = self.by or Account(limits)
+        return Left(
+            max(0, limits.max_steps - child.counters.step_index - child.child_steps),
+            max(0, limits.max_runtime_ms - child.counters.runtime_ms),
+            max(0, limits.budget_limit - child.counters.budget_used),
+            max(0, limits.max_subcalls - child.subcalls.calls),
+            max(0, limits.subcall_tokens_limit - child.subcalls.tokens),
+        )
 
 
 class Account:
@@ -40,6 +74,8 @@ class Account:
         """Whose code asked for the session: what is used here is used there too."""
         self.child_steps = 0
         """Steps of sessions that this one's code has asked for."""
+        self._lent: list[Lent] = []
+        self.running: Running | None = None
 
     @property
     def asking(self) -> tuple[str, ...]:
@@ -72,6 +108,36 @@ class Account:
         )
         return own if self.parent is None else _within(own, self.parent.left)
 
+    @property
+    def free(self) -> Left:
+        """What is left beside what its children may still use, and what the running step has used."""
+        left, lent = self.left, [one.unspent for one in self._lent]
+        running_ms = 0 if self.running is None else self.running.elapsed_ms
+        return Left(
+            max(0, left.steps_left - sum(one.steps_left for one in lent)),
+            max(0, left.runtime_left_ms - running_ms - sum(one.runtime_left_ms for one in lent)),
+            max(0, left.chars_left - sum(one.chars_left for one in lent)),
+            max(0, (left.subcalls_left or 0) - sum(one.subcalls_left or 0 for one in lent)),
+            max(0, (left.subcall_tokens_left or 0) - sum(one.subcall_tokens_left or 0 for one in lent)),
+        )
+
+    def lend(self, limits: Guardrails) -> Lent:
+        """Keep so much for a child: the running step may use what is beside it."""
+        lent = Lent(limits)
+        self._lent.append(lent)
+        self._limit_again()
+        return lent
+
+    def take_back(self, lent: Lent) -> None:
+        """The child has ended."""
+        self._lent.remove(lent)
+        self._limit_again()
+
+    def _limit_again(self) -> None:
+        if self.running is not None:
+            lent_ms = sum(one.unspent.runtime_left_ms for one in self._lent)
+            self.running.limit_again(max(0, self.left.runtime_left_ms - lent_ms))
+
     def _subcalls_left(self) -> dict[str, int]:
         return {
             "subcalls_left": max(0, self.limits.max_subcalls - self.subcalls.calls),
@@ -87,7 +153,11 @@ class Account:
             "max_runtime_ms": self.limits.max_runtime_ms,
             "budget_used": self._chars,
             "budget_limit": self.limits.budget_limit,
-        } | (self._subcalls() if self.answerer is not None else {})
+        } | self._snapshot_more()
+
+    def _snapshot_more(self) -> dict[str, int]:
+        children = {"child_steps": self.child_steps} if self.child_steps else {}
+        return children | (self._subcalls() if self.answerer is not None else {})
 
     def _subcalls(self) -> dict[str, int]:
         return {

@@ -16,6 +16,7 @@ from rlm_kernel_mcp.session.contexts.loads import ContextLoads
 from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.run import RunningStep, run_step
+from rlm_kernel_mcp.session.steps.runtime import RunningLimit
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.session.trace.progress import noting_progress
 
@@ -58,8 +59,13 @@ class StepExecution:
             raise RestoreStopped("The step was interrupted before its code ran.")
         self._kernel.charge_idle_cpu(self._account, self._journal)
         step.limit(self._account.left.runtime_left_ms)
-        with noting_progress(step, self._journal), self._kernel.recovery.answering.serving(step):
-            outcome = await run_step(step, kernel, self._kernel.recovery.policy, lambda rung: self._on_rung(step, rung))
+        self._account.running = RunningLimit(step)
+        try:
+            with noting_progress(step, self._journal), self._kernel.recovery.answering.serving(step):
+                policy = self._kernel.recovery.policy
+                outcome = await run_step(step, kernel, policy, lambda rung: self._on_rung(step, rung))
+        finally:
+            self._account.running = None
         outcome.subcalls = step.subcalls()
         self._account.charge_runtime(outcome.duration_ms)
         self._kernel.recovery.evidence.take_step(outcome.used, lost=outcome.kernel_gone is not None)

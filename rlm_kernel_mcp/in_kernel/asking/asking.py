@@ -87,7 +87,8 @@ def rlm_query(question: str, context: str, *, schema: Any = None) -> Any:
 
     Whoever works there has the text as `context`, and what it finds is the answer (as `schema` asks for, as in
     llm_query). It has a share of what is left of this session's limits. `budget().depth` is 1 where no session may
-    have a child: then this is llm_query(question, context). Raises SubcallError (.code, .message).
+    have a child: then this is llm_query(question, context). question and context: at most 400,000 characters in all.
+    Raises SubcallError (.code, .message).
     """
     (got,) = _child_answers([question], [context], schema)
     if isinstance(got, SubcallError):
@@ -98,8 +99,9 @@ def rlm_query(question: str, context: str, *, schema: Any = None) -> Any:
 def rlm_query_batched(questions: str | Sequence[str], contexts: Sequence[str], *, schema: Any = None) -> list[Any]:
     """rlm_query for many contexts, in parallel; answers in order. One question for all, or a question each.
 
-    At most 100 at a time, each with its part of at most half of what is left of the limits. One that failed is a
-    SubcallError in its place, which is falsy.
+    At most 100 at a time, each with its part of at most half of what is left of the limits, steps among them: with 40
+    steps left, 20 children have a step each, and 4 have 5. One that failed is a SubcallError in its place, which is
+    falsy; SubcallError "budget" is raised where not one of them was asked.
     """
     return _child_answers(questions, contexts, schema)
 
@@ -138,7 +140,10 @@ def _child_answers(questions: Any, contexts: Any, schema: object) -> list[Any]:
             "too_many",
             f"A batch may have {CHILDREN_MAX:,} child sessions and not {len(items):,}; ask one about more of the text.",
         )
-    return call.answers(items)
+    got = call.answers(items)
+    if len(got) > 1 and all(isinstance(one, SubcallError) and one.code == "budget" for one in got):
+        raise got[0]
+    return got
 
 
 def _forecast(call: Call, items: Sequence[Item]) -> tuple[Forecast, SubcallError | None]:

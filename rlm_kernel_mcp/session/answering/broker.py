@@ -55,7 +55,7 @@ class Broker:
         self._off = off
         self._session_id, self._sender = session_id, sender
         self.desk: Desk | None = sender.desk
-        self.model, self.has_tools = facts.model, facts.has_tools
+        self.model, self.has_tools, self.why_off = facts.model, facts.has_tools, sender.off
         self._facts = facts
         self.ledger = ledger
         self._books = books

@@ -20,9 +20,9 @@ from functools import partial
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
-from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.errors import RlmError, SessionBusy
 from rlm_kernel_mcp.questions_wire import CHILDREN_MAX
-from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.account import Account, Lent
 from rlm_kernel_mcp.session.answering.broker import STOPPED, Broker
 from rlm_kernel_mcp.session.answering.keeping import NOTHING, Said, Spent
 from rlm_kernel_mcp.session.answering.ledger import Cost, Verdict
@@ -61,15 +61,25 @@ class _Asked:
 
     question: Question
     give: Give
+    lent: Lent
+    is_unwanted: asyncio.Event = field(default_factory=asyncio.Event)
     queued_s: float = field(default_factory=time.monotonic)
     begun_s: float | None = None
     child: Child | None = None
-    task: asyncio.Task[Ended] | None = None
 
     @property
     def is_coming(self) -> bool:
         """Whether its child is being opened."""
         return self.begun_s is not None and self.child is None
+
+
+@dataclass(slots=True)
+class _Share:
+    """Of the call that asked last: those that it asks have equal ones, as many as it said that there are."""
+
+    call: tuple[int, Source, int]
+    limits: Guardrails | Failed
+    parts: int
 
 
 class Board(Protocol):
@@ -129,8 +139,9 @@ class Nesting:
             others_are_coming = self.desk.are_coming
             self.desk.are_coming = lambda: others_are_coming() or any(one.is_coming for one in self._open.values())
         self._turns = asyncio.Semaphore(nest.way.at_once)
-        self._share: tuple[tuple[int, Source, int], Guardrails | Failed] | None = None
-        """Of the call that asked last: those that it asks have equal ones."""
+        self._share: _Share | None = None
+        self._under_way: set[_Asked] = set()
+        """Those whose child is waited for, or is being ended."""
 
     @property
     def depth_left(self) -> int:
@@ -150,42 +161,60 @@ class Nesting:
             self.broker.record.ended(question, "failed", limits)
             give(limits)
             return
-        one = self._open[question.number] = _Asked(question, give)
-        one.task = asyncio.create_task(self._by_child(one, limits), name=f"child of {self._session_id}")
-        one.task.add_done_callback(partial(self._ended, one))
+        one = self._open[question.number] = _Asked(question, give, self.account.lend(limits))
+        self._under_way.add(one)
+        task = asyncio.create_task(self._by_child(one), name=f"child of {self._session_id}")
+        task.add_done_callback(partial(self._ended, one))
 
     def _limits(self, question: Question) -> Guardrails | Failed:
         """Those of the child, whose question counts from now on; or why it has none."""
-        if (why := self.broker.refusal(self.broker.model, question)) is not None:
+        why = self.broker.refusal(self.broker.model, question) or self.broker.why_off()
+        if why is not None:
             return why
-        if len(self._open) >= CHILDREN_MAX:
+        if len(self._under_way) >= CHILDREN_MAX:
             return TOO_MANY
         call = (question.step_index, question.source, question.batch)
-        if self._share is None or self._share[0] != call:
-            self._share = call, share_of(self.account.left, self.account.limits, question.of)
-        limits = self._share[1]
+        if self._share is None or self._share.call != call or not self._share.parts:
+            limits = share_of(self.account.free, self.account.limits, question.of)
+            self._share = _Share(call, limits, question.of)
+        self._share.parts -= 1
+        limits = self._share.limits
         if isinstance(limits, Guardrails) and self.broker.ledger.set_aside(FREE) is not Verdict.GO:
             lack = self.broker.ledger.lacks(1, 0, 0.0)
             return Failed("budget", f"The question does not fit: {lack}. It was not asked.")
         return limits
 
-    async def _by_child(self, one: _Asked, limits: Guardrails) -> Ended:
+    async def _by_child(self, one: _Asked) -> Ended:
+        """Nothing cancels this: what was opened has to be ended."""
         opener = self._nest.opener
         assert opener is not None  # the registry is there before any session
         async with self._turns:
+            if one.is_unwanted.is_set():
+                return Ended(STOPPED)
             one.begun_s = time.monotonic()
-            child = one.child = await opener.open(self._session_id, one.question, limits, self._depth + 1)
+            child = one.child = await opener.open(self._session_id, one.question, one.lent.limits, self._depth + 1)
+            below = self._nest.of(child.session_id)
+            one.lent.by = None if below is None else below.account
+            work = asyncio.create_task(self._nest.way.answer(child, one.question, self.desk), name="work in a child")
+            unwanted = asyncio.create_task(one.is_unwanted.wait(), name="end of a child")
             try:
-                return await self._nest.way.answer(child, one.question, self.desk)
+                await asyncio.wait({work, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+                return work.result() if work.done() else Ended(STOPPED)
             finally:
+                unwanted.cancel()
+                work.cancel()
                 await shielded(child.end(NOBODY_WAITS), f"the end of {child.session_id}", within_s=END_S)
 
     def _ended(self, one: _Asked, task: asyncio.Task[Ended]) -> None:
         """It has its answer, unless somebody has told it another one by now."""
+        self._under_way.remove(one)
+        self.account.take_back(one.lent)
         if task.cancelled():
             ended = Ended(STOPPED)
         elif (error := task.exception()) is None:
             ended = task.result()
+        elif isinstance(error, SessionBusy):
+            ended = Ended(Failed("too_many", error.message))
         elif isinstance(error, RlmError):
             ended = Ended(Failed("backend", f"The child session has failed: {error.message}"))
         else:
@@ -201,7 +230,7 @@ class Nesting:
         """Count and book what has become of it."""
         del self._open[one.question.number]
         spent = self._spent(one)
-        if one.child is None:
+        if one.begun_s is None:
             self.broker.ledger.give_back(FREE)
         else:
             self.broker.ledger.settle(FREE, NOTHING)
@@ -229,8 +258,7 @@ class Nesting:
         for number in numbers:
             if (one := self._open.get(number)) is not None:
                 self._tell(one, why)
-                if one.task is not None:
-                    one.task.cancel()
+                one.is_unwanted.set()
         self.broker.cancel(numbers, why)
 
     def end_step(self, step_index: int, source: Source) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, Unpack
 
-from rlm_kernel_mcp.errors import RlmError
+from rlm_kernel_mcp.errors import RlmError, SessionBusy
 from rlm_kernel_mcp.session.answering.backends.replies import ANSWER_CHARS_MAX
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
 from rlm_kernel_mcp.session.answering.keeping import NOTHING, Spent
@@ -170,6 +170,9 @@ class Children:
         of, caller = handles.sessions.get(parent), handles.opened_by.get(parent)
         if of is None or caller is None:
             raise RlmError(f"Session {parent} is not driven here any more.")
+        if of.owner is not None and of.owner.limit <= depth:
+            what = f"RLM_MAX_SESSIONS allows {counted(of.owner.limit, 'kernel')} at a time"
+            raise SessionBusy(f"{what}, and the sessions above hold them: a child at depth {depth:,} would get none.")
         shared, session_id, text = self._shared, new_session_id(), question.text or ""
         context = SessionContext(ContextSource())
         contexts = ContextList(session_id, shared.means, shared.store, [context], of.contexts.contexts.roots)

@@ -29,7 +29,8 @@ def share_of(left: Left, limits: Guardrails, of: int) -> Guardrails | Failed:
         return Failed("budget", f"{counted(subcalls, 'question')} are left, and {of:,} were asked together.")
     if lacking:
         what = f"Half of what is left, divided by {of:,}, is less than one {lacking[0]} for each child session"
-        return Failed("budget", f"{what}. Ask for fewer at a time.")
+        fits = min(left.steps_left, left.runtime_left_ms, left.chars_left, tokens) // 2
+        return Failed("budget", f"{what}; {fits:,} can be asked for together.")
     return Guardrails(
         max_steps=steps,
         max_runtime_ms=runtime_ms,

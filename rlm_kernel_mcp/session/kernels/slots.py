@@ -209,5 +209,6 @@ def _busy(limit: _Limit) -> SessionBusy:
     are = "are" if limit.count > 1 else "is"
     return SessionBusy(
         f"{holders} that may have a kernel {are} running a step; the limit is RLM_MAX_SESSIONS.",
-        "Wait for a step to end with rlm_await_step, stop one with rlm_interrupt, or ask the user for a higher limit.",
+        "Wait for a step to end with rlm_await_step, stop one with rlm_interrupt, or ask the user for a higher limit. "
+        "If a step waits for this session's answer, answer its question with an error (rlm_answer).",
     )

@@ -16,6 +16,7 @@ from rlm_kernel_mcp.kernel.untrusted.values import NotPlain, plain_json
 from rlm_kernel_mcp.questions_wire import Kind
 from rlm_kernel_mcp.session.parked.pages import (
     DELEGATE,
+    DELEGATE_CHILDREN,
     DELEGATED_FROM,
     PREVIEW_CHARS,
     RAW_QUESTIONS,
@@ -136,7 +137,8 @@ class Desk:
         many = self._pile.for_others > DELEGATED_FROM
         room = min(room, PREVIEW_CHARS) if is_preview and many else room
         shown = self._noted(page_of(self._pile.shown, room, self._pile.waiting))
-        delegate = DELEGATE.format(session_id=self._session_id) if many else None
+        words = DELEGATE_CHILDREN if any(item.kind == "rlm" for item in shown) else DELEGATE if many else None
+        delegate = None if words is None else words.format(session_id=self._session_id)
         return QuestionPage(shown, self._pile.waiting, self._pile.leased, delegate)
 
     def lease(self, most: int, room: int | None) -> QuestionPage | None:

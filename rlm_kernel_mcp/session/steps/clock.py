@@ -19,6 +19,10 @@ class StepClock:
         self._since_ns: int | None = now_ns
         """Since when it has been running; None while it is paused."""
 
+    def limit(self, limit_ns: int) -> None:
+        """From now on this is the most that the step may be charged."""
+        self._limit_ns = limit_ns
+
     @property
     def is_paused(self) -> bool:
         return self._since_ns is None

@@ -42,10 +42,14 @@ class Parent:
     books: StoreBooks
 
     async def asks(self, code: str, count: int = 1) -> list[AskedItem]:
-        """Run a step up to its questions."""
+        """Run a step up to its questions, which may come one after the other on a busy machine."""
         report = await self.session.run(code)
-        assert (report.status, report.questions and len(report.questions.items)) == ("needs_answers", count), report
-        assert report.questions is not None
+        async with asyncio.timeout(WAIT_S):
+            while report.questions is not None and report.questions.waiting < count:
+                await asyncio.sleep(0)
+                report = await self.answer()
+        assert report.questions is not None, report
+        assert len(report.questions.items) == count
         return list(report.questions.items)
 
     async def answer(self, *answers: AnswerGiven, **options: Any) -> StepReport:
@@ -171,3 +175,49 @@ async def test_children_end_with_their_parents_step(parent: Parent, ends: str) -
         await until(partial(is_gone, parent.child(item)))
         with pytest.raises(SessionFinalized, match="has ended without a final answer"):
             await parent.child(item).run("1")
+
+
+async def test_a_program_that_answers_nothing_is_told_so_before_a_child_is_opened(parent: Parent) -> None:
+    code = "try:\n    rlm_query('q', 'text')\nexcept SubcallError as e:\n    print(e.code, budget().subcalls)"
+    report = await parent.session.ok(code, answers=False)
+    assert report.stdout == "refused 200\n"
+    assert children_of(parent) == []
+
+
+def children_of(parent: Parent) -> list[tuple[str, str]]:
+    """Status and end of each in the record."""
+    rows = parent.session.registry.store.sessions()
+    return [(one.status, one.finish_reason or "") for one in rows if one.parent == parent.session.session_id]
+
+
+async def test_a_child_that_is_asked_for_and_given_up_counts_and_is_ended(parent: Parent) -> None:
+    """However often: no row is left that looks alive, and the questions are used up."""
+    items = await parent.asks("rlm_query_batched('q', list('abcde'))", 5)
+    await parent.session.interrupt()
+    for item in items:
+        await until(partial(is_gone, parent.child(item)))
+    await parent.session.registry._writer.settled(parent.session.session_id)
+    assert parent.session.session.account.subcalls.calls == 5
+    await until(lambda: children_of(parent) == [("finalized", "ended")] * 5)
+
+
+async def test_the_runtime_of_children_that_work_at_once_is_their_parents(
+    nested_registry: tuple[Registry, StoreBooks],
+) -> None:
+    """Each has a part of what the others leave, and the parent's own step what is left beside them."""
+    parent = await opened(nested_registry, replace(ENOUGH, max_runtime_ms=60_000))
+    code = "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(3)\n"
+    code += "got = [pool.submit(rlm_query, 'q', 'text') for _ in range(3)]\n[one.result() for one in got]\n"
+    items = await parent.asks(code, 3)
+    given = [parent.child(item).session.account.limits.max_runtime_ms for item in items]
+    step = parent.session.session._running
+    assert step is not None
+    assert min(given) > 0
+    assert step.timeout_ms + sum(given) <= 60_000
+    for left, item in enumerate(items, 1):
+        before_ms = step.timeout_ms
+        await parent.answer(AnswerGiven(item.id, "x"), wait_ms=0)
+        if left < 3:
+            await until(lambda before_ms=before_ms: step.timeout_ms > before_ms)  # type: ignore[misc]
+    assert (await parent.session.end_of(1)).result == "['x', 'x', 'x']"
+    await end_session(parent.session)

@@ -82,3 +82,29 @@ def test_a_child_never_waits_for_what_its_parent_has_set_aside() -> None:
     assert top.set_aside(top.cost(600)) is Verdict.GO
     assert child.set_aside(child.cost(600)) is Verdict.NO
     assert child.lacks(1, 300, 0.0) == "200 of 500 tokens are left"
+
+
+class Step:
+    """A step that runs."""
+
+    elapsed_ms = 200
+    timeout_ms = 0
+
+    def limit_again(self, runtime_left_ms: int) -> None:
+        self.timeout_ms = runtime_left_ms
+
+
+def test_what_children_may_use_is_nobody_else_s_before_they_have_ended() -> None:
+    """Neither another child's, nor that of the step that runs; what they leave over is."""
+    top, child, step = Account(Guardrails(max_runtime_ms=1_000)), Account(Guardrails(max_runtime_ms=400)), Step()
+    top.answerer, top.running, child.parent = ANSWERER, step, top
+    assert top.free.runtime_left_ms == 800
+    first, second = top.lend(Guardrails(max_runtime_ms=400)), top.lend(Guardrails(max_runtime_ms=200))
+    assert (top.free.runtime_left_ms, step.timeout_ms) == (200, 400)
+    first.by = child
+    child.charge_runtime(100)  # which is the parent's too
+    assert (top.left.runtime_left_ms, top.free.runtime_left_ms) == (900, 200)
+    top.take_back(first)
+    assert (top.free.runtime_left_ms, step.timeout_ms) == (500, 700)
+    top.take_back(second)
+    assert step.timeout_ms == 900
