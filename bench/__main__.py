@@ -22,6 +22,7 @@ from bench.bars import (
     exploring,
     exploring_answers,
     hashing,
+    host_calls,
     host_functions,
     hosts,
     hosts_steps,
@@ -97,6 +98,7 @@ PARTS: dict[str, Part] = {
     "subcalls-hostile": subcalls_ends.subcalls_hostile,
     "subcalls-agent": subcalls_agent.subcalls_agent,
     "subcalls-parked": subcalls_parked.subcalls_parked,
+    "host-calls": host_calls.host_calls,
     "host-functions": host_functions.host_functions,
     "dense": dense.dense,
 }
@@ -121,6 +123,7 @@ GROUPS = {
         "subcalls-hostile",
         "subcalls-agent",
         "subcalls-parked",
+        "host-calls",
         "host-functions",
         "dense",
     ],

@@ -118,13 +118,11 @@ async def subcalls_one(amounts: Amounts) -> list[Row]:
     for way, why in WAYS.items():
         what, own = f"llm_query with an answerer that takes no time, {way}", Bar(1_000.0, of="ours")
         for at, (name, bar) in enumerate((("median", Bar(3.0)), ("95th percentile", Bar(4.0)))):
-            other = f"a bare socket pair's echo: {name}", _figures(bare, at)
-            rows.append(Row(f"{what}: {name}", _figures(mine[way], at), *other, "us", bar, why))
-        rows.append(Row(f"{what}: median", _figures(mine[way], 0), unit="us", bar=own, why_missed=why))
+            other = f"a bare socket pair's echo: {name}", figures(bare, at)
+            rows.append(Row(f"{what}: {name}", figures(mine[way], at), *other, "us", bar, why))
+        rows.append(Row(f"{what}: median", figures(mine[way], 0), unit="us", bar=own, why_missed=why))
         rows.append(
-            Row(
-                f"{what}, about 100,000 characters: median", _figures(large[way], 0), unit="us", bar=own, why_missed=why
-            )
+            Row(f"{what}, about 100,000 characters: median", figures(large[way], 0), unit="us", bar=own, why_missed=why)
         )
     return rows
 
@@ -214,5 +212,6 @@ async def subcalls_endpoint(amounts: Amounts) -> list[Row]:
     return [Row(what, mine, "the same client alone", bare, "/s", Bar(0.95, "at least"))]
 
 
-def _figures(samples: list[tuple[float, ...]], at: int) -> Figures:
+def figures(samples: list[tuple[float, ...]], at: int) -> Figures:
+    """One of several numbers of each sample."""
     return Figures(tuple(one[at] for one in samples))
