@@ -45,7 +45,7 @@ class SessionOptions(ContextOptions, total=False):
     step_timeout_ms: int
     """Milliseconds after which one step is interrupted, unless `run` says otherwise: 60,000."""
     max_subcalls: int
-    """Questions that the code may ask a model, where a setting names one: 1,000."""
+    """Questions that the code may ask: 1,000, as far as the user allows (200 that the program answers itself)."""
     subcall_tokens_limit: int
     """Tokens of those questions and their answers, in total: 2,000,000."""
     host_functions: Mapping[str, Callable[..., Any]]

@@ -225,7 +225,7 @@ class Answer(Request):
     take: Annotated[
         int,
         IntegerArg(low=0, high=100, unit="questions"),
-        Field(description="Questions to take for yourself alone for 5 minutes; 0: the next page, or the step's end."),
+        Field(description="Questions to take for yourself alone for a while; 0: the next page, or the step's end."),
     ] = 0
     wait_ms: WaitMs = 45_000
     max_output_chars: OutputChars = 8_000

@@ -1,7 +1,7 @@
 """The questions of one session's code, from its kernel's channel to who answers them, and back.
 
-Is: `Answering` (`session/kernels/answering.py`) of a session with a backend: which question may be asked, by the
-request that asks it, and what becomes of the open ones at its end. Is not: who answers, what that costs
+Is: `Answering` (`session/kernels/answering.py`) of a session in which somebody answers: which question may be asked,
+by the request that asks it, and what becomes of the open ones at its end. Is not: who answers, what that costs
 (`session/answering/`), or the bytes (`channel.py`). Above: `session/reopening.py`. Below: `channel.py`, `asking.py`,
 `ends.py`, `session/answering/questions.py`.
 """

@@ -53,7 +53,9 @@ async def main(spec: dict[str, Any]) -> None:
     os.environ["JUPYTER_PATH"] = str(Path(spec["kernels"]).parent)
     os.environ["RLM_IMPORT_POLICY"] = "any"
     run_dir = RunDir.create()
-    starter = KernelStarter(load_settings(Path.cwd(), {**os.environ, "RLM_KERNEL": spec["name"]}), run_dir)
+    # Nobody answers what a foreign client's kernel asks, and so it has nothing that checks answers.
+    environ = {**os.environ, "RLM_KERNEL": spec["name"], "RLM_SUBCALL_BACKEND": "none"}
+    starter = KernelStarter(load_settings(Path.cwd(), environ), run_dir)
     kernel = await starter.start()
     client = AsyncKernelClient(connection_file=str(kernel.directories.connection_file))
     client.load_connection_file()
