@@ -7,7 +7,7 @@ which registry that is (`in_process.py`; a host's connection). Above: those. Bel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ from rlm_kernel_mcp.server import requests, validation
 from rlm_kernel_mcp.server.requests import handed_in, offered_in
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.evidence.citations import Quote
+from rlm_kernel_mcp.session.parked.reports import at_once
 from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 
@@ -81,9 +82,10 @@ class RegistryCalls:
             answers=answers,
         )
 
-    async def answer_questions(self, arguments: Arguments) -> StepReport:
+    async def answer_questions(self, arguments: Arguments, turn: Callable[[], Awaitable[None]] = at_once) -> StepReport:
+        """`turn`: of `Handed`."""
         asked = validation.parse("rlm_answer", requests.Answer, arguments)
-        handed = replace(handed_in(asked), max_output_chars=None)
+        handed = replace(handed_in(asked), max_output_chars=None, turn=turn)
         return await (await self.registry(asked.session_id)).answer(asked.session_id, handed, self.caller)
 
     async def interrupt(self, session_id: str) -> None:

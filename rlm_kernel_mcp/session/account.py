@@ -60,6 +60,8 @@ class Account:
         self._chars = used.budget_used
         self.subcalls = SubcallsUsed()
         """What was used of the limits of sub-calls."""
+        self.left_of_subcalls: Callable[[], dict[str, int]] = self._subcalls_left
+        """What is left of them; whoever answers takes off what is set aside for questions that have no answer yet."""
         self.answerer: Answerer | None = None
         """Who answers the session's questions; None: nobody, and those limits mean nothing."""
         self.functions: tuple[HostFunction, ...] = ()
@@ -104,7 +106,7 @@ class Account:
             steps_left=max(0, self.limits.max_steps - self._steps - self.child_steps),
             runtime_left_ms=max(0, self.limits.max_runtime_ms - self._runtime_ms),
             chars_left=max(0, self.limits.budget_limit - self._chars),
-            **(self._subcalls_left() if self.answerer is not None else {}),
+            **(self.left_of_subcalls() if self.answerer is not None else {}),
         )
         return own if self.parent is None else _within(own, self.parent.left)
 

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.doors.door import Arguments, Stream, Tell
@@ -59,6 +59,7 @@ REPORTS: Final[Mapping[str, type]] = {
     "finalize": FinalReport,
 }
 """Calls that take arguments alone, and what they give."""
+Turn = Callable[[], Awaitable[None]]
 OF_A_SESSION: Final = ("interrupt", "let_go")
 """Calls that take a handle and give nothing."""
 
@@ -152,18 +153,23 @@ class Conversation:
 
     async def _answer(self, number: int, said: Head, arguments: Arguments) -> None:
         """Do what a call asks, and return when its answer was read."""
-        is_large = said.get("call") in LARGE
-        async with self._large if is_large else contextlib.nullcontext():
-            await self._say(await self._answered(number, said, arguments))
+        async with contextlib.AsyncExitStack() as held:
 
-    async def _answered(self, number: int, said: Head, arguments: Arguments) -> list[bytes]:
+            async def turn() -> None:
+                await held.enter_async_context(self._large)
+
+            if said.get("call") in LARGE:
+                await turn()
+            await self._say(await self._answered(number, said, arguments, turn))
+
+    async def _answered(self, number: int, said: Head, arguments: Arguments, turn: Turn) -> list[bytes]:
         """The answer to a call, as it is sent: of what the call gave nothing stays beside it."""
         texts = list[str]()
         try:
             if len(self._under_way) > CALLS_MAX:
                 raise InvalidInput(f"{CALLS_MAX:,} calls of this program are under way, and no more are taken.")
             with self._calls.under_way(said.get("call"), arguments.get("session_id")):
-                kind, result = await self._done(number, said, arguments)
+                kind, result = await self._done(number, said, arguments, turn)
             return packed({"id": number, "result": codec(kind).write(result, texts)}, texts)
         except RlmError as error:
             return packed({"id": number, "error": error_said(error)})
@@ -181,11 +187,12 @@ class Conversation:
         self._outbox.put(message, sent)
         await is_sent.wait()
 
-    async def _done(self, number: int, said: Head, arguments: Arguments) -> tuple[Any, Any]:
-        """What a call gives, and of which kind that is."""
+    async def _done(self, number: int, said: Head, arguments: Arguments, turn: Turn) -> tuple[Any, Any]:
+        """What a call gives, and of which kind that is. `turn`: is awaited where that is large after a wait."""
         calls, call = self._calls, str(said.get("call"))
         if call in REPORTS:
-            return REPORTS[call], await getattr(calls, call)(arguments)
+            after_a_wait = (turn,) if call == "answer_questions" else ()  # the wait itself is nobody's turn
+            return REPORTS[call], await getattr(calls, call)(arguments, *after_a_wait)
         if call in OF_A_SESSION:
             return None, await getattr(calls, call)(_session_id(arguments))
         match call:

@@ -50,6 +50,7 @@ def llm_query(
 
     prompt: the instruction. text: the data it is about, kept apart and marked as data (at most 400,000 characters in all).
     schema: a JSON Schema (dict), or str, int, float, bool, list[...], or a list of allowed strings. fresh: no cached answer.
+    model: another one of those that the user allows (RLM_SUBCALL_MODELS), if any; a refusal of one names those.
     Raises SubcallError (.code, .message). For many questions use llm_query_batched: one call in a loop waits each time.
     """  # noqa: E501
     (got,) = _call(schema, model, fresh).answers([_item(prompt, text)])
@@ -69,9 +70,9 @@ def llm_query_batched(
     """Ask many questions in parallel; answers in order. One prompt for many texts, or a prompt each.
 
     A question that failed is a SubcallError in its place: falsy, so `[a for a in got if a]` has the good ones. Equal
-    questions are asked once. If the whole batch cannot fit what is left of the limits it is refused before anything is
-    spent: SubcallError "budget", with the forecast. Put several items into one text (about 10,000 to 100,000
-    characters) rather than one item each.
+    questions are asked once, with fresh=True too: for several answers to one, ask several times. If the whole batch
+    cannot fit what is left of the limits it is refused before anything is spent: SubcallError "budget", with the
+    forecast. Put several items into one text (about 10,000 to 100,000 characters) rather than one item each.
     """
     call = _call(schema, model, fresh)
     items = _items(prompts, texts)
@@ -123,7 +124,7 @@ def budget() -> Budget:
 
 def forecast(prompts: str | Sequence[str], texts: Sequence[str] | None = None) -> Forecast:
     """What a batch would take: calls (after cache and duplicates), tokens expected and at most, seconds, usd; fits: bool."""  # noqa: E501
-    found, _ = _forecast(_call(None, None, fresh=False), _items(prompts, texts))
+    found, _ = _forecast(_call(None, None, fresh=False), _items(prompts, texts), batch=0)
     return found
 
 
@@ -146,13 +147,14 @@ def _child_answers(questions: Any, contexts: Any, schema: object) -> list[Any]:
     return got
 
 
-def _forecast(call: Call, items: Sequence[Item]) -> tuple[Forecast, SubcallError | None]:
+def _forecast(call: Call, items: Sequence[Item], **opts: int) -> tuple[Forecast, SubcallError | None]:
+    """`opts`: other ones than the call has; a batch of 0 is none, and is not counted as one where it is refused."""
     # One that is too large is not asked at all, and fails by itself.
     fitting = (item for item in items if len(item.prompt) + len(item.text or "") <= ITEM_CHARS_MAX)
     sketches = [
         [digest_of(item.prompt, item.text), len(f"{item.prompt}{item.text or ''}".encode())] for item in fitting
     ]
-    said = {"step": state.step(), "opts": call.opts, "items": sketches}
+    said = {"step": state.step(), "opts": {**call.opts, **opts}, "items": sketches}
     row = call.channel.question("forecast", lambda number: {"id": number, **said})
     refusal = row.pop("refusal")
     return Forecast(**row, fits=refusal is None), None if refusal is None else SubcallError(*refusal)

@@ -89,6 +89,10 @@ def made_broker(  # noqa: PLR0913 (what a broker is made of)
     )
     spent = Used(used.calls, used.tokens, usd)  # dollars are in the trace alone
     ledger = Ledger(limits, spent, Prices(ceilings.price_usd), facts.output_tokens, account.charge_subcalls)
+    account.left_of_subcalls = lambda: {
+        "subcalls_left": ledger.left.subcalls,
+        "subcall_tokens_left": ledger.left.tokens,
+    }
     off = None if is_new else _off(facts, books.answerers(session_id))
     return Broker(session_id, sender, facts, ledger, books, off)
 

@@ -80,9 +80,9 @@ class Asking:
         self.is_stopped = True
         self.waiting.end()
 
-    def refuse(self, code: str) -> None:
-        """A question is not passed on, and was answered with this code."""
-        self._refused[code] += 1
+    def refuse(self, code: str, count: int = 1) -> None:
+        """Questions are not passed on, and were answered with this code."""
+        self._refused[code] += count
 
     def report(self) -> Subcalls | None:
         """What has come of it so far; None where nothing was asked."""

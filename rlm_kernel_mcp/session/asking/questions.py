@@ -262,16 +262,16 @@ class Questions:
         task.add_done_callback(self._forecasts.discard)
 
     async def _made_forecast(self, channel: KernelChannel, asking: Asking, frame: ForecastAsked) -> None:
-        wishes = frame.wishes
         async with self._forecasting:
             if not channel.is_open(frame.id):
                 return
             channel.charge(SKETCH_S * len(frame.items))
-            sketches = list(map(Sketch._make, frame.items))
+            sketches, wishes = list(map(Sketch._make, frame.items)), frame.wishes
             found = await self._answers.forecast(sketches, wishes.schema, wishes.model, wishes.fresh)
         if channel.closed(frame.id):
             asking.end(frame.id)
-            refusal = found.refusal
+            if (refusal := found.refusal) is not None and wishes.batch:  # of a whole batch that was to be asked
+                asking.refuse(refusal.code, len(frame.items))
             row = {**asdict(found), "refusal": refusal and (refusal.code, refusal.message)}
             channel.give(frame.id, True, row)
 

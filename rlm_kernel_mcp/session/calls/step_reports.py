@@ -20,6 +20,7 @@ from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.parked.reports import Handed
 from rlm_kernel_mcp.session.reports import LossReport, SessionStatus, StepReport, StepStatus
 from rlm_kernel_mcp.session.states.lifecycle import SessionStates
+from rlm_kernel_mcp.session.steps.behind import BEHIND, is_behind
 from rlm_kernel_mcp.session.steps.delivery import deliver
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.run import RunningStep, partial_outcome
@@ -83,10 +84,14 @@ class StepReports:
         if step is None:
             report = await self._of_no_step(handed)
         elif handed.take:
+            await handed.turn()
             report = self._leased(step, handed, desk)
         else:
             is_raw = handed.max_output_chars is None
             outcome = await self._found(step, handed.wait_ms, desk, is_answer=True, is_raw=is_raw)
+            if outcome.page is not None:
+                await handed.turn()
+                outcome = await self._found(step, 0, desk, is_answer=True, is_raw=is_raw)  # others had theirs meanwhile
             if is_raw and outcome.page is None:  # a program has the step's own call for its end
                 outcome = Outcome(outcome.status, outcome.duration_ms, subcalls=outcome.subcalls)
             report = await self._deliver(outcome, step.index, handed.max_output_chars)
@@ -105,6 +110,8 @@ class StepReports:
         if desk is None or not desk.is_due:
             outcome = partial_outcome(step)
             outcome.news = "" if desk is None or not desk.leased else _leased_words(desk)
+            if is_behind(step.execution, runs_a_cell=self._kernel.runs_a_cell):
+                outcome.news = BEHIND
             return outcome
         # What it has printed came with the page before, and comes again with its end.
         outcome = Outcome("running", step.elapsed_ms, subcalls=step.subcalls()) if is_answer else partial_outcome(step)

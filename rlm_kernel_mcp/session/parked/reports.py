@@ -8,6 +8,7 @@ Below: `questions_wire.py`.
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -79,6 +80,10 @@ class AnswerGiven:
     error: str | None = None
 
 
+async def at_once() -> None:
+    """Nobody has to wait for a turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handed:
     """What a call of `rlm_answer` brings, and what it wants."""
@@ -89,3 +94,5 @@ class Handed:
     wait_ms: int = 45_000
     max_output_chars: int | None = 8_000
     """None, of a program: what it is shown is whole and raw."""
+    turn: Callable[[], Awaitable[None]] = at_once
+    """Is awaited before a page is made, which may be a large one, and whose end the caller sees."""

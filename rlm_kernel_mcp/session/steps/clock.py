@@ -18,6 +18,8 @@ class StepClock:
         """What was charged up to `_since_ns`, or, while it is paused, up to now."""
         self._since_ns: int | None = now_ns
         """Since when it has been running; None while it is paused."""
+        self._forgiven_ns = 0
+        """Of what has passed so much is not charged, and counts for the limit all the same."""
 
     def limit(self, limit_ns: int) -> None:
         """From now on this is the most that the step may be charged."""
@@ -29,7 +31,7 @@ class StepClock:
 
     def pause(self, now_ns: int) -> None:
         """Charge nothing from now on. A paused clock stays paused."""
-        self._charged_ns = self.elapsed_ns(now_ns)
+        self._charged_ns = self._passed_ns(now_ns)
         self._since_ns = None
 
     def resume(self, now_ns: int, used_ns: int = 0) -> None:
@@ -38,11 +40,18 @@ class StepClock:
             self._charged_ns += max(used_ns, 0)
             self._since_ns = now_ns
 
+    def forgive(self, ns: int) -> None:
+        """Do not charge so much of what has passed. The limit comes no later for it."""
+        self._forgiven_ns += max(ns, 0)
+
     def elapsed_ns(self, now_ns: int) -> int:
         """What the step is charged by now."""
+        return max(0, self._passed_ns(now_ns) - self._forgiven_ns)
+
+    def _passed_ns(self, now_ns: int) -> int:
         running_ns = 0 if self._since_ns is None else max(now_ns - self._since_ns, 0)
         return self._charged_ns + running_ns
 
     def deadline_ns(self, now_ns: int) -> int:
         """The first moment at which the limit can be reached, in the past if it has been. A pause postpones it."""
-        return now_ns + self._limit_ns - self.elapsed_ns(now_ns)
+        return now_ns + self._limit_ns - self._passed_ns(now_ns)

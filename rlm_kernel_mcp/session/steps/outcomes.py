@@ -110,3 +110,13 @@ def _size(outcome: Outcome) -> int:
     names = sum(100 + len(row.name) + len(row.type) for row in outcome.updated)
     claims = sum(400 + len(claim.text) for claim in outcome.used.claims)
     return sum(map(sys.getsizeof, texts)) + names + claims + 1_000
+
+
+def tell_limit(outcome: Outcome, overrun: str) -> None:
+    """Say in the step's error why it was interrupted, or on stderr where its code caught the interrupt."""
+    error = outcome.error
+    if error is not None and error.ename == "KeyboardInterrupt" and not error.evalue:
+        outcome.error = StepError(error.ename, overrun, f"{error.traceback}: {overrun}" if error.traceback else "")
+    else:
+        end = "" if outcome.stderr.endswith("\n") or not outcome.stderr else "\n"
+        outcome.stderr += f"{end}[{overrun}]\n"

@@ -24,8 +24,9 @@ from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.reports import StepError, StepStatus, Subcalls, Variable
+from rlm_kernel_mcp.session.steps.behind import not_charged_behind
 from rlm_kernel_mcp.session.steps.clock import StepClock
-from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.steps.outcomes import Outcome, tell_limit
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 from rlm_kernel_mcp.wire import SnapshotRequest, Withdraw
 
@@ -157,10 +158,11 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
 
     watch.start()
     try:
-        asked = await _wait(step, clock, execution, watch)
-        withdrawn = not execution.done.done() and await _withdraw(execution, kernel)
-        if not execution.done.done():
-            await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb, step.on_stop)
+        with not_charged_behind(execution, kernel, clock):
+            asked = await _wait(step, clock, execution, watch)
+            withdrawn = not execution.done.done() and await _withdraw(execution, kernel)
+            if not execution.done.done():
+                await _climb(execution, kernel, policy.interrupt_grace_ms / 1000, climb, step.on_stop)
     finally:
         watch.stop()
     duration_ms = clock.elapsed_ns(time.monotonic_ns()) // NS_PER_MS
@@ -175,7 +177,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
         who = ": a cell of an attached console is running" if kernel.client.console_busy else ""
         outcome.stderr += f"[{NOT_BEGUN}{who}; call rlm_run_repl again]\n"
     if outcome.status == "timeout":
-        _tell_limit(outcome, step.overrun)
+        tell_limit(outcome, step.overrun)
     return outcome
 
 
@@ -263,16 +265,6 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
         late_chars=reply.late_chars,
         used=reply.used,
     )
-
-
-def _tell_limit(outcome: Outcome, overrun: str) -> None:
-    """Say in the step's error why it was interrupted, or on stderr where its code caught the interrupt."""
-    error = outcome.error
-    if error is not None and error.ename == "KeyboardInterrupt" and not error.evalue:
-        outcome.error = StepError(error.ename, overrun, f"{error.traceback}: {overrun}" if error.traceback else "")
-    else:
-        end = "" if outcome.stderr.endswith("\n") or not outcome.stderr else "\n"
-        outcome.stderr += f"{end}[{overrun}]\n"
 
 
 def partial_outcome(step: RunningStep) -> Outcome:

@@ -82,6 +82,10 @@ def updated_of(row: EventRow) -> tuple[Variable, ...]:
     return tuple(Variable(*found) for found in extra_of(row).get("updated", ()))
 
 
+SERVER_ENDED: Final = "the server that ran this step ended before the step did"
+ANSWERS_STAY: Final = "; its questions' answers are kept, and the same code asks for the rest alone"
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a step's row says of what became of the texts in it."""
@@ -118,7 +122,7 @@ def outcome_of(row: EventRow) -> Outcome:
         news=extra.get("news", ""),
         subcalls=Subcalls(**extra["subcalls"]) if "subcalls" in extra else None,
         refused=error_of(*extra["refused"]) if "refused" in extra else None,
-        lost=LossReport("the server that ran this step ended before the step did", (), ())
+        lost=LossReport(SERVER_ENDED + (ANSWERS_STAY if "asks" in extra else ""), (), ())
         if row.result_status == "unknown"
         else None,
     )

@@ -122,7 +122,11 @@ async def test_a_batch_that_does_not_fit_is_refused_before_it_is_asked(pair: Pai
     report = await pair.session.run("llm_query_batched(['p', 'q'])")
     assert report.error is not None
     assert report.error.evalue == "budget: too much"
-    assert (pair.answers.asked, report.subcalls) == ([], None)
+    assert (pair.answers.asked, report.note) == ([], "2 of 2 sub-calls failed: budget 2.")
+    assert report.subcalls is not None
+    assert (report.subcalls.asked, report.subcalls.failed) == (2, {"budget": 2})
+    thought_of = await pair.session.ok("forecast(['p', 'q']).fits")
+    assert (thought_of.result, thought_of.subcalls) == ("False", None)
 
 
 async def test_what_is_too_large_is_not_sent(pair: Pair) -> None:

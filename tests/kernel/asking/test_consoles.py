@@ -10,9 +10,10 @@ from typing import Final
 import pytest
 
 from rlm_kernel_mcp.session.answering.questions import Answered
+from rlm_kernel_mcp.session.steps.behind import BEHIND
 from tests.kernel.asking.conftest import Pair
 from tests.kernel.asking.scripted import nothing
-from tests.sessions import WAIT_S
+from tests.sessions import WAIT_S, until
 
 pytestmark = pytest.mark.anyio
 PROGRAM: Final = (
@@ -48,3 +49,19 @@ async def test_a_console_s_cell_asks_and_is_no_step(pair: Pair) -> None:
     async with asyncio.timeout(WAIT_S):
         assert (await pair.session.ok("left.join()")).status == "ok"
     assert pair.answers.open == {}
+
+
+async def test_a_step_behind_a_console_s_cell_says_so_and_what_it_waits_for_is_not_charged(pair: Pair) -> None:
+    """The person's cell waits for an answer; the agent's step has not begun."""
+    await pair.session.ok("1")
+    pair.answers.rule = nothing
+    connection_file = pair.session.kernel.directories.connection_file
+    cell = asyncio.create_task(attached(connection_file, "got = llm_query('p')"))
+    await until(lambda: pair.answers.open != {} and pair.session.kernel.client.console_busy)
+    report = await pair.session.begin("got")
+    assert report.note == BEHIND
+    (number,) = pair.answers.open
+    pair.answers.answer(number, Answered("at last"))
+    ended = await pair.session.end_of(report.step_index)
+    await cell
+    assert (ended.status, ended.result, ended.note) == ("ok", "'at last'", None)

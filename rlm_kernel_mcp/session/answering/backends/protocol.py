@@ -48,6 +48,8 @@ class Facts:
         if is_console and self.for_steps_alone:
             return "no agent is asked for a console's cell"
         if model not in (known := (self.model, *self.models)):
+            if not any(known):
+                return f"No model can be named where {self.name} answers; leave `model` out (policy)."
             what = f"The model {model[:100]!r} may not be named here, which is the user's policy (RLM_SUBCALL_MODELS)"
             return f"{what}; those that may: {', '.join(filter(None, known)) or 'none'}."
         return None

@@ -72,6 +72,14 @@ class Calls:
         await self._wait("get")
         return VariableSlice("x", "str", None, [limit, as_text], False, 1, 0, None, False)
 
+    async def answer_questions(self, arguments: dict[str, Any], turn: Any) -> StepReport:
+        """Wait, and make a page when it is its turn."""
+        await self._wait("answer_questions")
+        await turn()
+        self.begun.put_nowait("page")
+        await self.is_over.wait()
+        return StepReport("needs_answers", 1, 0, Left(1, 1, 1), stdout=str(arguments["take"]))
+
     async def trace_page(self, _arguments: object, _offset: int) -> tuple[list[Any], None]:
         """As there."""
         return [], None
@@ -284,6 +292,23 @@ async def test_large_answers_are_made_a_few_at_a_time() -> None:
         assert ends.calls.begun.empty()
         ends.calls.ends.set()
         await asyncio.gather(*reading)
+
+
+async def test_pages_of_questions_are_made_a_few_at_a_time_however_many_calls_wait_for_them() -> None:
+    """The wait itself is nobody's turn: a program may wait in as many sessions as it likes."""
+    async with linked() as (ends, link):
+        asking = [link.answer_questions({**SESSION, "take": take}) for take in range(3 * LARGE_AT_ONCE)]
+        waiting = [asyncio.create_task(one) for one in asking]
+        for _ in waiting:
+            assert await ends.calls.begun.get() == "answer_questions"
+        ends.calls.ends.set()
+        for _ in range(LARGE_AT_ONCE):
+            assert await ends.calls.begun.get() == "page"
+        with pytest.raises(SessionBusy):  # whoever has had a turn would have come before this
+            await link.interrupt("s_1")
+        assert ends.calls.begun.empty()
+        ends.calls.is_over.set()
+        assert [report.stdout for report in await asyncio.gather(*waiting)] == [str(n) for n in range(len(waiting))]
 
 
 async def test_calls_without_end_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

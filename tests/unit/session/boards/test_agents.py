@@ -8,7 +8,7 @@ from rlm_kernel_mcp.session.answering.broker import Broker
 from rlm_kernel_mcp.session.answering.keeping import Kept
 from rlm_kernel_mcp.session.answering.questions import Sketch
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
-from rlm_kernel_mcp.session.boards.agents import AgentBoard
+from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven
 from tests.unit.session.answering.scripted import Givens, ScriptedBooks, account, passes, played, question
@@ -218,3 +218,28 @@ def test_a_wrong_answer_is_asked_once_more_with_what_was_wrong() -> None:
         one.broker.end_step(1, "mcp")
 
     played(play)
+
+
+def test_what_waits_for_an_answer_is_not_left_of_the_limits() -> None:
+    """And is given back where nobody was shown it."""
+
+    async def play() -> None:
+        one = Play(most=10)
+        one.account.answerer = one.broker.answerer()
+        tokens = one.account.left.subcall_tokens_left
+        assert one.account.left.subcalls_left == 10
+        await one.ask("a", "b", "c")
+        assert one.account.left.subcalls_left == 7
+        assert one.account.left.subcall_tokens_left is not None
+        assert tokens is not None
+        assert one.account.left.subcall_tokens_left < tokens
+        one.broker.cancel([1, 2, 3])
+        assert (one.account.left.subcalls_left, one.account.left.subcall_tokens_left) == (10, tokens)
+
+    played(play)
+
+
+def test_a_model_that_is_named_where_an_agent_answers_is_refused_in_words_of_that() -> None:
+    """There is none to be named."""
+    refusal = AGENT.refusal("gpt-9", is_console=False)
+    assert refusal == "No model can be named where agent answers; leave `model` out (policy)."

@@ -69,3 +69,18 @@ def test_two_pauses_of_one_wait_are_one(runs: int, waits: int, used: int) -> Non
     clock.resume(runs + waits, used)
     clock.resume(runs + waits, used)
     assert clock.elapsed_ns(runs + waits) == runs + used
+
+
+@given(SPANS, SPANS, SPANS, SPANS, SPANS)
+def test_what_is_forgiven_is_not_charged_and_moves_no_deadline(
+    limit: int, before: int, forgiven: int, waits: int, after: int
+) -> None:
+    """A step that another's cell keeps from beginning ends at its deadline all the same."""
+    clock = StepClock(0, limit)
+    clock.forgive(forgiven)
+    assert clock.elapsed_ns(before) == max(0, before - forgiven)
+    assert clock.deadline_ns(before) == limit
+    clock.pause(before)
+    assert clock.elapsed_ns(before + waits) == max(0, before - forgiven)
+    clock.resume(before + waits)
+    assert clock.elapsed_ns(before + waits + after) == max(0, before + after - forgiven)
