@@ -84,6 +84,8 @@ class SubcallSettings:
     ca_file: str = ""
     environment: tuple[tuple[str, Secret], ...] = ()
     """Of the program that is asked. It holds keys."""
+    has_program: bool = True
+    """Whether there was one when these were read."""
 
     @property
     def is_answered(self) -> bool:
@@ -166,7 +168,9 @@ def _claude(
 ) -> SubcallSettings:
     url = _checked_url("ANTHROPIC_BASE_URL", environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC_URL, values)
     given = environment_of(environ, home) | {"ANTHROPIC_BASE_URL": url}
-    return SubcallSettings(url=url, environment=tuple((name, Secret(given[name])) for name in sorted(given)), **common)
+    environment = tuple((name, Secret(given[name])) for name in sorted(given))
+    has_program = program_in(given["PATH"]) is not None
+    return SubcallSettings(url=url, environment=environment, has_program=has_program, **common)
 
 
 def _limits(values: Mapping[str, str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +14,11 @@ import pytest
 
 from rlm_kernel_mcp.session.answering.backends.messages import SYSTEM
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Unanswered
+from rlm_kernel_mcp.session.answering.claude import claude_cli
 from rlm_kernel_mcp.session.answering.claude.claude_cli import ClaudeBackend
 from rlm_kernel_mcp.session.answering.claude.command import SWITCHES
 from tests.claude.scripted import KEY, Scripted
+from tests.parts import skip_for_lack_of
 from tests.processes import command_lines_below, left_over
 from tests.sessions import WAIT_S, until
 
@@ -135,8 +138,8 @@ async def test_it_is_tried_once_and_again_where_it_is_another_program(scripted: 
     assert len(scripted.runs(trials=True)) == 2
 
 
-async def test_a_program_that_is_missing_or_fails_says_so(scripted: Scripted) -> None:
-    """With its own words, shortened."""
+async def test_a_program_that_is_missing_or_fails_says_so(scripted: Scripted, caplog: pytest.LogCaptureFixture) -> None:
+    """Its own words are for the log: they may name files of the host."""
     said = await outcome(scripted.backend(PATH="/nowhere"))
     assert isinstance(said, Unanswered)
     assert said.message == (
@@ -146,7 +149,8 @@ async def test_a_program_that_is_missing_or_fails_says_so(scripted: Scripted) ->
     scripted.plan(complains="error: unknown option '--tools'")
     said = await outcome(scripted.backend())
     assert isinstance(said, Unanswered)
-    assert said.message == "claude ended with status 3 without an answer: error: unknown option '--tools'"
+    assert said.message == "claude ended with status 3 without an answer; the server's log has what it said."
+    assert "claude said: error: unknown option '--tools'" in caplog.text
 
 
 @pytest.mark.parametrize("plan", [{"hangs": True}, {"hangs": True, "leaves_children": True}], ids=["alone", "children"])
@@ -191,3 +195,33 @@ async def test_an_answer_is_taken_though_the_program_stays_and_it_is_ended(scrip
     assert isinstance(await outcome(scripted.backend()), Answer)
     for path in (scripted.directory / "records").glob("child-*"):
         assert not psutil.pid_exists(int(path.name.partition("-")[2]))
+
+
+async def test_a_host_that_has_a_thousand_descriptors_open_can_ask_it_too(scripted: Scripted) -> None:
+    """The lifeline has the same number in the keeper as in the host."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2_100:
+        skip_for_lack_of("a limit of 2,100 descriptors", "ulimit -Hn 4096")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_100), hard))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    held = [nothing]
+    try:
+        while held[-1] < 1_100:
+            held.append(os.dup(nothing))
+        assert isinstance(await outcome(scripted.backend()), Answer)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_trial_that_comes_to_no_end_is_given_up_and_costs_nothing(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that waits for a login would hold every question up."""
+    monkeypatch.setattr(claude_cli, "TRIAL_S", 0.01)
+    scripted.plan(hangs_in_trial=True)
+    said = await outcome(scripted.backend())
+    assert isinstance(said, Unanswered)
+    assert (said.code, said.is_for_all, said.is_paid) == ("backend", True, False)
+    assert "did not send its question within" in said.message

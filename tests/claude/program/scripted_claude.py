@@ -68,6 +68,8 @@ def main() -> None:
         sys.exit(3)
     tools = PLAN.get("tools", []) if not TRIAL or not PLAN.get("honest_in_trial") else []
     say(type="system", subtype="init", tools=tools, mcp_servers=PLAN.get("servers", []), model="scripted")
+    if TRIAL and PLAN.get("hangs_in_trial"):
+        signal.pause()
     if TRIAL:
         if not PLAN.get("sends_nothing"):
             post(text)

@@ -8,6 +8,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.answering.backends.key import blacked_out, key_of
+from rlm_kernel_mcp.session.answering.claude.claude_cli import ClaudeBackend
 from rlm_kernel_mcp.session.callers.profiles import profile_of
 from rlm_kernel_mcp.settings import Settings, doubts, load_settings
 from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS, OF_CLAUDE, Secret, SubcallSettings
@@ -73,13 +74,15 @@ def test_claude_has_limits_of_its_own_and_is_given_what_it_authenticates_with(tm
     }
     assert KEY not in repr(own)
     assert profile_of(own) != profile_of(loaded(**environ | {"ANTHROPIC_API_KEY": "another"}, RLM_SUBCALL_MAX_USD="3"))
-    assert found.program() is None
+    assert (found.program(), found.has_program) == (None, False)
+    assert "NONE CAN BE ASKED NOW: There is no program `claude`" in ClaudeBackend(found).facts.how
     (sentence,) = doubts({}, own)
     assert sentence == "RLM_SUBCALL_BACKEND=claude: There is no program `claude` in a directory of PATH."
     (tmp_path / "claude").write_text("#!/bin/sh\n")
     (tmp_path / "claude").chmod(0o755)
     assert found.program() == str(tmp_path / "claude")
     assert list(doubts({}, own)) == []
+    assert "NONE CAN BE ASKED" not in ClaudeBackend(loaded(**environ).subcalls).facts.how
     more = loaded(**environ, RLM_SUBCALL_MAX="900", RLM_SUBCALL_PARALLEL="8").subcalls
     assert (more.max_subcalls, more.parallel) == (900, 8)
     with pytest.raises(InvalidInput) as refused:

@@ -29,7 +29,7 @@ NOT_INSTALLED: Final = (
     "(bin/setup --with openai)."
 )
 _threads: Final = ThreadPoolExecutor(1, thread_name_prefix="client of an endpoint")
-"""Not asyncio's own: the server's end would wait for it."""
+"""Not asyncio's own: what an import waits for would keep them from others."""
 
 
 class OpenAIBackend:

@@ -8,27 +8,36 @@ the same (`session/answering/sending.py`). Above: `session/boards/choice.py`. Be
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.session.answering.backends.key import blacked_out, key_of
+from rlm_kernel_mcp.session.answering.backends.key import key_of
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Facts, Unanswered
 from rlm_kernel_mcp.session.answering.claude.command import arguments, environment, input_of
 from rlm_kernel_mcp.session.answering.claude.lines import Said
 from rlm_kernel_mcp.session.answering.claude.run import Lifeline, ran
 from rlm_kernel_mcp.session.answering.claude.trial import tried
+from rlm_kernel_mcp.text.printable import printable
 from rlm_kernel_mcp.variables.claude import KEYS, NOT_FOUND, PROXIED
-from rlm_kernel_mcp.variables.subcalls import Secret, SubcallSettings
+from rlm_kernel_mcp.variables.subcalls import SubcallSettings
 
+log = logging.getLogger(__name__)
+
+COMPLAINT_CHARS: Final = 500
 CLOSE_S: Final = 20.0
 """How long the end of its runs may take; they are killed at once."""
 _threads: Final = ThreadPoolExecutor(1, thread_name_prefix="looks for claude")
-"""Not asyncio's own: the server's end would wait for it."""
+"""Not asyncio's own: a disk that does not answer would keep them from others."""
+TRIAL_S: Final = 60.0
+"""How long its trial may take; it sends its question within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class ClaudeBackend:
             model=settings.model,
             models=settings.models,
             how=f"each question goes to claude ({model}) without tools at {settings.where}; an answer has at most "
-            f"{tokens:,} tokens",
+            f"{tokens:,} tokens{'' if settings.has_program else f'. NONE CAN BE ASKED NOW: {NOT_FOUND}'}",
             is_open_world=True,
             output_tokens=tokens,
             form=f"{tokens} 1",
@@ -76,12 +85,8 @@ class ClaudeBackend:
         except InvalidInput as error:
             raise Unanswered("backend", f"{error.message} {error.next_step}", is_for_all=True) from None
         await self._ready(found, given)
-        said = Said()
-        try:
-            return self._cleared(said.answer(*await self._run(found, given, asked.model, input_of(asked), said)), given)
-        except Unanswered as unanswered:
-            unanswered.message = _cleared(unanswered.message, given)
-            raise
+        said = Said(secrets_of(given))
+        return said.answer(await self._run(found, given, asked.model, input_of(asked), said))
 
     async def close(self) -> None:
         """End its runs. Safe to call twice."""
@@ -111,21 +116,28 @@ class ClaudeBackend:
         while self._tried != found:
             if self._trying is None or self._trying.done():
                 self._trying = asyncio.create_task(self._try(found, given), name="trial of claude")
+                self._trying.add_done_callback(_looked_at)
             await asyncio.shield(self._trying)
 
     async def _try(self, found: Found, given: dict[str, str]) -> None:
         public = {name: value for name, value in given.items() if name not in {*KEYS, *PROXIED}}
 
-        async def run(more: Mapping[str, str], text: bytes, said: Said) -> tuple[int | None, str]:
+        async def run(more: Mapping[str, str], text: bytes, said: Said) -> int | None:
             return await self._run(found, {**public, **more}, self._settings.model, text, said)
 
-        await tried(run)
+        try:
+            async with asyncio.timeout(TRIAL_S):
+                await tried(run)
+        except TimeoutError:
+            what = f"claude did not send its question within {TRIAL_S:.0f} s when it was tried, and was given nothing."
+            raise Unanswered("backend", what, is_for_all=True) from None
         self._tried = found
 
-    async def _run(
-        self, found: Found, given: dict[str, str], model: str, text: bytes, said: Said
-    ) -> tuple[int | None, str]:
-        """One run. Where this wait is cancelled the program is killed at once, and its end is not waited for."""
+    async def _run(self, found: Found, given: dict[str, str], model: str, text: bytes, said: Said) -> int | None:
+        """One run; the status with which it ended by itself.
+
+        Where this wait is cancelled the program is killed at once, and its end is not waited for.
+        """
         settings = self._settings
         argv = (found.path, *arguments(model, settings.max_usd))
         lifeline = Lifeline()
@@ -134,21 +146,31 @@ class ClaudeBackend:
         self._runs[task] = lifeline
         task.add_done_callback(partial(_over, self._runs))
         try:
-            return await asyncio.shield(task)
+            status, complaint = await asyncio.shield(task)
         except asyncio.CancelledError:
             lifeline.cut()
             raise
+        if said.result is None and complaint:
+            log.warning("claude said: %s", printable(said.cleared(complaint)[:COMPLAINT_CHARS]))
+        return status
 
-    def _cleared(self, answer: Answer, given: dict[str, str]) -> Answer:
-        return replace(answer, text=_cleared(answer.text, given), model_said=_cleared(answer.model_said, given))
+
+def secrets_of(given: Mapping[str, str]) -> tuple[str, ...]:
+    """What of its environment nobody is to see: keys, values of headers, passwords of proxies; the longest first."""
+    found = {given[name] for name in KEYS if name in given}
+    for line in given.get("ANTHROPIC_CUSTOM_HEADERS", "").splitlines():
+        value = line.partition(":")[2].strip()
+        found |= {line.strip(), value, *value.split()}
+    for name in PROXIED:
+        with contextlib.suppress(ValueError):
+            password = urlsplit(given.get(name, "")).password or ""
+            found |= {password, unquote(password)}
+    return tuple(sorted(found, key=len, reverse=True))
 
 
-def _cleared(text: str, given: dict[str, str]) -> str:
-    """Without a key that the endpoint may have repeated."""
-    for name in KEYS:
-        if name in given:
-            text = blacked_out(text, Secret(given[name]))
-    return text
+def _looked_at(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # nobody may wait for it any more
 
 
 def _over(

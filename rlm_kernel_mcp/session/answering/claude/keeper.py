@@ -18,14 +18,18 @@ import sys
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 CANNOT_RUN = 127
+KEEPER_FAILED = 125
+"""Of ours, and none of the command's."""
 WORK, TEMPORARY = "work", "tmp"
 
 
 def main(lifeline: int, directory: str, command: list[str]) -> int:
     """Run the command; its exit status, as a shell reports it."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if select.select([lifeline], [], [], 0)[0] or libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        return CANNOT_RUN
+    ends = select.poll()  # any number may be watched by it, and the lifeline has the one that it has in the host
+    ends.register(lifeline, select.POLLIN)
+    if ends.poll(0) or libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        return KEEPER_FAILED
     os.set_inheritable(lifeline, False)
     os.mkdir(directory, 0o700)
     try:
@@ -36,8 +40,8 @@ def main(lifeline: int, directory: str, command: list[str]) -> int:
         if not pid:
             become(libc, keeper, directory, command)
         let_go_of_streams()
-        ended = os.pidfd_open(pid)
-        select.select([lifeline, ended], [], [])
+        ends.register(os.pidfd_open(pid), select.POLLIN)
+        ends.poll()
         return end_all(pid)
     finally:
         remove(directory)
@@ -52,7 +56,7 @@ def become(libc: ctypes.CDLL, keeper: int, directory: str, command: list[str]) -
             os.chdir(f"{directory}/{WORK}")
             os.execv(command[0], command)
     except OSError as error:
-        os.write(2, f"{command[0]} cannot be run: {error.strerror}\n".encode("utf-8", "surrogateescape"))
+        os.write(2, f"it cannot be run: {error.strerror}\n".encode())
     finally:
         os._exit(CANNOT_RUN)
 
@@ -108,4 +112,7 @@ def remove(directory: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+    status = KEEPER_FAILED
+    with contextlib.suppress(OSError):  # what the command said on its standard error is its own
+        status = main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    sys.exit(status)

@@ -95,7 +95,7 @@ async def ran(
     finally:
         lifeline.cut()
         await shielded(_ended(child, beside, directory), "the end of claude")
-    return status, complaint.result()
+    return status, complaint.result() if complaint.done() and not complaint.cancelled() else ""
 
 
 async def _fed(child: asyncio.subprocess.Process, text: bytes) -> None:
@@ -129,5 +129,7 @@ async def _ended(child: asyncio.subprocess.Process, beside: list[asyncio.Task[An
         child.kill()  # the command dies with its keeper
         await asyncio.wait({waiting}, timeout=END_S)
     await asyncio.wait(beside, timeout=END_S)
+    for task in beside:
+        task.cancel()  # where something still has the pipes, of a keeper that was killed
     if child.returncode is None or child.returncode < 0:  # it could not remove what it had made
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)

@@ -20,14 +20,14 @@ from typing import Final
 
 from rlm_kernel_mcp.session.answering.backends.protocol import Asked, Unanswered
 from rlm_kernel_mcp.session.answering.claude.command import input_of
-from rlm_kernel_mcp.session.answering.claude.lines import Said
+from rlm_kernel_mcp.session.answering.claude.lines import Said, ended_without_answer
 from rlm_kernel_mcp.shielded import shielded
 
 BODY_BYTES_MAX: Final = 1_000_000
 REQUESTS_MAX: Final = 20
 NOT_A_KEY: Final = "sk-ant-none-it-is-only-tried"
 ANSWER: Final = b'{"type":"error","error":{"type":"authentication_error","message":"this is a trial"}}'
-Running = Callable[[Mapping[str, str], bytes, Said], Awaitable[tuple[int | None, str]]]
+Running = Callable[[Mapping[str, str], bytes, Said], Awaitable[int | None]]
 """Runs the program with what is added to its environment, and its input."""
 
 
@@ -62,26 +62,25 @@ async def tried(run: Running) -> None:
         Unanswered: it would do more than to answer, or it does not run.
     """
     directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="rlm-claude-"))
-    listening, canary, said = Listening(), secrets.token_hex(16), Said()
+    listening, canary, said = Listening(), secrets.token_hex(16), Said(is_trial=True)
     server = await asyncio.start_server(listening.hear, "127.0.0.1", 0)
     try:
         file = directory / "canary.txt"
         await asyncio.to_thread(file.write_text, canary)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{listening.path}"
         names = f'What is in @{file}, @"{file}" and @~/../..{file}?'
-        ended = await run({"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": NOT_A_KEY}, input_of(_asked(names)), said)
-        judge(listening.heard, canary, said, *ended)
+        status = await run({"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": NOT_A_KEY}, input_of(_asked(names)), said)
+        judge(listening.heard, canary, said, status)
     finally:
         server.close()
         await shielded(asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True), "the end of a trial")
 
 
-def judge(heard: list[bytes], canary: str, said: Said, status: int | None, complaint: str) -> None:
+def judge(heard: list[bytes], canary: str, said: Said, status: int | None) -> None:
     """Raises: Unanswered: what it has said or sent is not what a program without tools and files says and sends."""
+    if said.result is None:
+        raise ended_without_answer(status, is_paid=False)
     if not said.is_toolless or not heard:
-        why = Said().answer if said.result is None else None
-        if why is not None:
-            why(status, complaint)
         raise _refused("it sent no question when it was tried")
     for body in heard:
         if canary.encode() in body:

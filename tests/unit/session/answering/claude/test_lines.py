@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.session.answering.backends.protocol import ATTEMPTS, Answer, Unanswered
+from rlm_kernel_mcp.session.answering.backends.replies import SAID_CHARS
+from rlm_kernel_mcp.session.answering.claude.claude_cli import secrets_of
 from rlm_kernel_mcp.session.answering.claude.lines import Said
 from rlm_kernel_mcp.session.answering.claude.trial import judge
 
+KEY = "sk-ant-canary-0123456789abcdef"
 INIT = {"type": "system", "subtype": "init", "tools": [], "mcp_servers": []}
 USED = {"m": {"inputTokens": 10, "cacheReadInputTokens": 5, "cacheCreationInputTokens": 2, "outputTokens": 3}}
 RESULT = {"type": "result", "subtype": "success", "is_error": False, "result": "yes", "total_cost_usd": 0.25}
@@ -23,7 +26,7 @@ def outcome(*lines: dict[str, Any], size: int = 7) -> Answer | Unanswered:
     try:
         for begin in range(0, len(text), size):
             said.take(text[begin : begin + size])
-        return said.answer(0, "")
+        return said.answer(0)
     except Unanswered as unanswered:
         return unanswered
 
@@ -117,10 +120,11 @@ def test_an_answer_that_it_went_on_with_by_itself_is_a_part_of_one() -> None:
 
 
 def test_a_run_that_ends_without_a_result_or_says_too_much_has_no_answer() -> None:
-    """With its own words, shortened."""
+    """What it complained of is not for code."""
     with pytest.raises(Unanswered) as none:
-        Said().answer(3, "error: unknown option '--tools'")
-    assert none.value.message == "claude ended with status 3 without an answer: error: unknown option '--tools'"
+        Said().answer(3)
+    assert none.value.message == "claude ended with status 3 without an answer; the server's log has what it said."
+    assert not none.value.is_paid
     said = Said()
     for _ in range(8):
         assert not said.take(b"x" * 1_000_000)
@@ -147,7 +151,44 @@ def test_what_it_sends_in_its_trial_has_to_be_a_question_alone(heard: list[bytes
     for line in (INIT, {**RESULT, "is_error": True}):
         said.take(json.dumps(line).encode() + b"\n")
     with pytest.raises(Unanswered) as refused:
-        judge(heard, "canary", said, 0, "")
+        judge(heard, "canary", said, 0)
     assert words in refused.value.message
     assert (refused.value.code, refused.value.is_for_all) == ("refused", True)
-    judge([b'{"tools": []}', b"{}"], "canary", said, 0, "")
+    judge([b'{"tools": []}', b"{}"], "canary", said, 0)
+
+
+@pytest.mark.parametrize("before", range(SAID_CHARS - 20, SAID_CHARS, 3))
+def test_not_even_a_part_of_a_secret_comes_back_where_what_was_said_is_cut(before: int) -> None:
+    """The end of what is shown lies in the middle of it, of an error's words and of a model's name."""
+    said = Said((KEY,))
+    result = {**RESULT, "is_error": True, "result": "e" * before + KEY, "modelUsage": {"m" * before + KEY: {}}}
+    for line in (INIT, result):
+        said.take(json.dumps(line).encode() + b"\n")
+    with pytest.raises(Unanswered) as why:
+        said.answer(0)
+    assert KEY[:6] not in f"{why.value.message} {why.value.answer}"
+
+
+def test_what_nobody_is_to_see_are_keys_values_of_headers_and_passwords_of_proxies() -> None:
+    """Each by itself, since an endpoint may repeat one alone."""
+    given = {
+        "ANTHROPIC_API_KEY": "a-key",
+        "PATH": "/bin",
+        "HTTPS_PROXY": "http://u:p%40ss@x",
+        "https_proxy": "http://[x",
+    }
+    given["ANTHROPIC_CUSTOM_HEADERS"] = "x-one: sesame\nauthorization: Bearer token"
+    found = secrets_of(given)
+    assert {"a-key", "sesame", "token", "Bearer token", "p%40ss", "p@ss"} <= set(found)
+    assert "/bin" not in found
+    assert [len(one) for one in found] == sorted((len(one) for one in found), reverse=True)
+
+
+def test_what_a_run_said_that_had_the_question_is_told_from_a_trial() -> None:
+    """A trial costs nobody anything; a question that was handed over may."""
+    for is_trial, words in ((True, "is not asked, since it offers Bash"), (False, "was asked, and its answer is not")):
+        said = Said(is_trial=is_trial)
+        with pytest.raises(Unanswered) as why:
+            said.take(json.dumps({**INIT, "tools": ["Bash"]}).encode() + b"\n")
+        assert words in why.value.message
+        assert why.value.is_paid is not is_trial
