@@ -31,6 +31,8 @@ NO_STEP: Final = "No step of this session has been run, and none asks anything."
 ENDED: Final = "Step {index} has ended and asks nothing any more; rlm_await_step shows what came of it."
 NOT_ASKED: Final = "What the code of this session asks is not answered by rlm_answer (RLM_SUBCALL_BACKEND)."
 GO_ON: Final = "Go on with rlm_run_repl; rlm_await_step shows what came of a step."
+STILL: Final = "Taken over this connection before, and not answered yet: {numbers}."
+STILL_SHOWN: Final = 20
 LEASED: Final = "{what} with others, who have {lease} for each; what they do not answer comes back here."
 
 
@@ -85,7 +87,7 @@ class StepReports:
             report = await self._of_no_step(handed)
         elif handed.take:
             await handed.turn()
-            report = self._leased(step, handed, desk)
+            report = self._leased(step, handed, desk, by)
         else:
             is_raw = handed.max_output_chars is None
             outcome = await self._found(step, handed.wait_ms, desk, is_answer=True, is_raw=is_raw)
@@ -119,11 +121,13 @@ class StepReports:
         outcome.page = desk.raw_page if is_raw else partial(desk.page, is_preview=not is_answer)
         return outcome
 
-    def _leased(self, step: RunningStep, handed: Handed, desk: Desk) -> StepReport:
+    def _leased(self, step: RunningStep, handed: Handed, desk: Desk, by: str) -> StepReport:
         """The next questions for the caller alone, of which the budget for output is not charged."""
-        page = desk.lease(handed.take, handed.max_output_chars)
+        still = desk.still_taken(by)
+        page = desk.lease(handed.take, handed.max_output_chars, by)
         status: StepStatus = "running" if page is None else "needs_answers"
         outcome = Outcome(status, step.elapsed_ms, subcalls=step.subcalls())
+        outcome.news = STILL.format(numbers=", ".join(map(str, still[:STILL_SHOWN]))) if still else ""
         report = deliver(outcome, step_index=step.index, account=self._account, max_output_chars=1)
         return replace(report, questions=page)
 

@@ -133,19 +133,28 @@ class Desk:
         return QuestionPage(shown, self._pile.waiting, self._pile.leased)
 
     def page(self, room: int, *, is_preview: bool) -> QuestionPage:
-        """The first questions that nobody has taken. `is_preview`: few of them, where there are many."""
-        many = self._pile.for_others > DELEGATED_FROM
-        room = min(room, PREVIEW_CHARS) if is_preview and many else room
-        shown = self._noted(page_of(self._pile.shown, room, self._pile.waiting))
-        words = DELEGATE_CHILDREN if any(item.kind == "rlm" for item in shown) else DELEGATE if many else None
+        """The first questions that nobody has taken.
+
+        `is_preview`: few of them, where others are to answer or are at it, or where each was shown before.
+        """
+        others = self._pile.for_others
+        are_theirs = others > DELEGATED_FROM or (others > 0 and self._pile.leased > 0)
+        is_short = is_preview and (are_theirs or all(one.shown_s is not None for one in self._pile.shown))
+        page = page_of(self._pile.shown, min(room, PREVIEW_CHARS) if is_short else room, self._pile.waiting)
+        shown = self._noted(page)
+        words = DELEGATE_CHILDREN if any(item.kind == "rlm" for item in shown) else DELEGATE if are_theirs else None
         delegate = None if words is None else words.format(session_id=self._session_id)
         return QuestionPage(shown, self._pile.waiting, self._pile.leased, delegate)
 
-    def lease(self, most: int, room: int | None) -> QuestionPage | None:
+    def still_taken(self, by: str) -> list[int]:
+        """Those that somebody has taken, and has not answered yet."""
+        return [one.id for one in self._pile.taken if one.taken_by == by]
+
+    def lease(self, most: int, room: int | None, by: str = "") -> QuestionPage | None:
         """As many as are wanted, for the caller alone for a while; None: there is none that nobody has taken."""
         free = self._pile.free
         items = self._noted(raw_page_of(free, most) if room is None else page_of(free, room, most))
-        self._pile.lease([item.id for item in items], _now_s())
+        self._pile.lease([item.id for item in items], _now_s(), by)
         self._arm()
         return QuestionPage(items, self._pile.waiting, self._pile.leased, taken_s=self.lease_s) if items else None
 

@@ -44,6 +44,8 @@ class Parked:
     kind: Kind = "llm"
     shown_s: float | None = None
     """When somebody was first shown it."""
+    taken_by: str = ""
+    """Who took it last."""
 
     @property
     def chars(self) -> int:
@@ -117,10 +119,15 @@ class Pile:
             some.pop(number, None)
         return self._all.pop(number, None)
 
-    def lease(self, numbers: Iterable[int], now_s: float) -> None:
-        """These are taken from now on."""
+    @property
+    def taken(self) -> Iterable[Parked]:
+        """Those that somebody has taken."""
+        return (self._all[number] for number in self._leases)
+
+    def lease(self, numbers: Iterable[int], now_s: float, by: str = "") -> None:
+        """These are taken from now on. `by`: who takes them."""
         for number in numbers:
-            del self._free[number]
+            self._free.pop(number).taken_by = by
             self._leases[number] = now_s + self._lease_s
 
     def renew(self, number: int, now_s: float) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from rlm_kernel_mcp.errors import InvalidInput
@@ -56,7 +56,7 @@ class ClaudeBackend:
         self._settings = settings
         self._tried: Found | None = None
         self._trying: asyncio.Task[None] | None = None
-        self._runs: dict[asyncio.Task[tuple[int | None, str]], Lifeline] = {}
+        self._runs: dict[asyncio.Task[Any], Lifeline] = {}
         tokens = settings.output_tokens
         model = settings.model or "the model of its own choice"
         self.facts = Facts(
@@ -116,7 +116,7 @@ class ClaudeBackend:
         while self._tried != found:
             if self._trying is None or self._trying.done():
                 self._trying = asyncio.create_task(self._try(found, given), name="trial of claude")
-                self._trying.add_done_callback(_looked_at)
+                self._trying.add_done_callback(partial(_over, self._runs))
             await asyncio.shield(self._trying)
 
     async def _try(self, found: Found, given: dict[str, str]) -> None:
@@ -168,14 +168,9 @@ def secrets_of(given: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def _looked_at(task: asyncio.Task[None]) -> None:
+def _over(runs: dict[asyncio.Task[Any], Lifeline], task: asyncio.Task[Any]) -> None:
+    """A task has ended, and nobody may wait for it any more."""
+    if (lifeline := runs.pop(task, None)) is not None:
+        lifeline.cut()
     if not task.cancelled():
-        task.exception()  # nobody may wait for it any more
-
-
-def _over(
-    runs: dict[asyncio.Task[tuple[int | None, str]], Lifeline], task: asyncio.Task[tuple[int | None, str]]
-) -> None:
-    runs.pop(task).cut()
-    if not task.cancelled():
-        task.exception()  # nobody may wait for it any more
+        task.exception()

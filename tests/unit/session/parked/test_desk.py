@@ -268,6 +268,51 @@ def test_sub_agents_are_suggested_for_more_than_a_few_and_the_page_that_comes_un
     played(play)
 
 
+def test_a_page_that_comes_unasked_is_small_where_a_sub_agent_is_at_work_or_each_was_shown_before() -> None:
+    """Whoever waits by asking again and again would read the same over and over."""
+
+    async def play() -> None:
+        desk = Desk("s_7")
+        asker = Asker(desk)
+        for _ in range(10):
+            asker.ask(text="x" * 200)
+        assert len(desk.page(8_000, is_preview=True).items) == 10
+        again = desk.page(8_000, is_preview=True)
+        assert again.chars <= 1_000
+        assert (again.waiting, again.delegate) == (10, None)
+        assert len(desk.page(8_000, is_preview=False).items) == 10
+        asker.ask(text="x" * 200)
+        assert len(desk.page(8_000, is_preview=True).items) == 11
+        assert desk.lease(1, 8_000, "client 3") is not None
+        asker.ask(text="x" * 200)
+        at_work = desk.page(8_000, is_preview=True)
+        assert at_work.chars <= 1_000
+        assert at_work.delegate is not None
+        desk.close()
+
+    played(play)
+
+
+def test_who_has_taken_questions_can_be_told_which_of_them_are_not_answered() -> None:
+    """And nobody is told those of another."""
+
+    async def play() -> None:
+        desk = Desk("s_7")
+        asker = Asker(desk)
+        for _ in range(4):
+            asker.ask()
+        taken = desk.lease(2, 8_000, "client 3")
+        assert taken is not None
+        first, second = (item.id for item in taken.items)
+        assert desk.lease(1, 8_000, "client 4") is not None
+        assert desk.still_taken("client 3") == [first, second]
+        desk.hand_in([AnswerGiven(first, "yes")], "client 3")
+        assert (desk.still_taken("client 3"), desk.still_taken("client 5")) == ([second], [])
+        desk.close()
+
+    played(play)
+
+
 def test_a_question_that_is_cut_is_read_by_its_name() -> None:
     """Page by page, prompt and text; of one that does not wait that is said."""
 
