@@ -55,8 +55,13 @@ DESCRIPTION_CHARS_MAX: Final = 2_048
 """Of one function."""
 JSON_DEPTH_MAX: Final = 64
 """Levels of nesting of what a function is called with, or gives."""
+JSON_VALUES_MAX: Final = 20_000
+"""Brackets and commas of the same: a value of more takes other sessions' time."""
 GIVEN_CHARS_MAX: Final = 200_000
 """Of what a function gives, as JSON."""
+GIVEN_TOO_MUCH: Final = "{name} gave {chars:,} characters of JSON, and a call is answered by at most 200,000."
+WORDS_CHARS_MAX: Final = 2_000
+"""Of a function's own words on why it gives nothing."""
 
 Code = Literal[
     "off",

@@ -8,6 +8,7 @@ Is: the questions of a running step, page by page, and their answers, those of a
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -43,7 +44,10 @@ def page_of(report: StepReport) -> tuple[AskedItem, ...]:
 async def _text(answer: Answer, item: AskedItem) -> str:
     """Raises: InvalidInput: it is none; what `answer` raises."""
     said = answer(item)
-    text = await said if isinstance(said, Awaitable) else said
+    text: object = await said if isinstance(said, Awaitable) else said
+    if inspect.iscoroutine(text):
+        text.close()
+        raise InvalidInput("`answer` gave a coroutine: give `run` a plain function here, or use an AsyncSession.")
     if not isinstance(text, str):
         raise InvalidInput(f"`answer` gave a {type(text).__name__} for a question, and has to give its text.")
     return text

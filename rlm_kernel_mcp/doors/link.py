@@ -12,7 +12,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from rlm_kernel_mcp.doors.door import Arguments, Stream, Tell
@@ -47,6 +47,8 @@ class _Asked:
     answer: asyncio.Future[tuple[Head, list[str]]]
     tell: Tell | None
     callee: Callee | None = None
+    called: dict[int, None] = field(default_factory=dict)
+    """Numbers of the calls that the callee has."""
 
 
 class Link:
@@ -178,6 +180,9 @@ class Link:
             raise _ended(call) from None
         finally:
             del self._asked[number]
+            for called in list(asked.called):  # the host has ended, or nobody waits for the step
+                if callee is not None:
+                    callee.drop(called)
         if "error" in said:
             raise error_heard(said["error"])
         return None if kind is None else codec(kind).read(said["result"], texts)
@@ -189,14 +194,14 @@ class Link:
             if asked is None:
                 continue
             if asked.callee is not None and ("call" in said or "drop" in said):
-                self._called(asked.callee, said, texts)
+                self._called(asked, asked.callee, said, texts)
             elif "out" in said:
                 if asked.tell is not None:
                     asked.tell(said["out"], codec(str).read(said["text"], texts))
             elif not asked.answer.done():
                 asked.answer.set_result((said, texts))
 
-    def _called(self, callee: Callee, said: Head, texts: Sequence[str]) -> None:
+    def _called(self, asked: _Asked, callee: Callee, said: Head, texts: Sequence[str]) -> None:
         """The host has the step's code call a function of this program, or wants to know of it no more."""
         if "drop" in said:
             callee.drop(said["drop"])
@@ -204,11 +209,13 @@ class Link:
         step, number = said["id"], said["call"]
 
         def gave(text: str | None, error: str | None) -> None:
+            asked.called.pop(number, None)
             parts = list[str]()
             what = ("text", text) if text is not None else ("error", error or "")
             head = {"id": step, "gave": number, what[0]: codec(str).write(what[1] or "", parts)}
             self._outbox.put(packed(head, parts))
 
+        asked.called[number] = None
         callee.call(number, said["name"], codec(str).read(said["arguments"], texts), gave)
 
     def _end(self, ended: asyncio.Task[None] | None = None) -> None:

@@ -12,15 +12,26 @@ import contextlib
 import inspect
 import json
 import keyword
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final
 
 from rlm_kernel_mcp.doors.calling.workers import Workers
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.questions_wire import DESCRIPTION_CHARS_MAX, FUNCTION_NAME_CHARS_MAX, FUNCTIONS_MAX
+from rlm_kernel_mcp.questions_wire import (
+    DESCRIPTION_CHARS_MAX,
+    FUNCTION_NAME_CHARS_MAX,
+    FUNCTIONS_MAX,
+    GIVEN_CHARS_MAX,
+    GIVEN_TOO_MUCH,
+    WORDS_CHARS_MAX,
+)
 
 Function = Callable[..., Any]
 Gave = Callable[[str | None, str | None], None]
+Said = tuple[str | None, str | None]
+"""JSON, or words; one of them."""
+CANCELLED: Final[Said] = (None, "It was cancelled.")
 NO_NAME: Final = f"a Python identifier of at most {FUNCTION_NAME_CHARS_MAX} characters"
 
 
@@ -39,7 +50,8 @@ class Functions:
             raise InvalidInput(f"host_functions has {len(functions)}; a session may offer {FUNCTIONS_MAX}.")
         self._functions = dict(functions)
         self._workers = Workers()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._begun: dict[int, Callable[[], object]] = {}
+        """By number of a call what ends it, where that can be."""
 
     @property
     def names(self) -> Collection[str]:
@@ -50,63 +62,90 @@ class Functions:
         return [{"name": name, "description": _description(name, one)} for name, one in self._functions.items()]
 
     def call(self, number: int, name: str, arguments: str, gave: Gave) -> None:
-        """Call one of them; `gave` is called once, in this loop."""
-        function, loop = self._functions[name], asyncio.get_running_loop()
-        if inspect.iscoroutinefunction(function):
-            task = self._tasks[number] = loop.create_task(_awaited(function, arguments, gave), name=f"{name} of a step")
-            task.add_done_callback(lambda _: self._tasks.pop(number, None))
-            return
+        """Call one of them; `gave` is called once, in this loop, also of a call that was dropped."""
+        function = self._functions[name]
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+            self._call_in_loop(number, name, _awaited(function, name, arguments), gave)
+        else:
+            self._call_in_thread(number, partial(_said, function, name, arguments), gave)
+
+    def _call_in_loop(self, number: int, name: str, work: Coroutine[Any, Any, Said], gave: Gave) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=f"{name} of a step")
+        self._begun[number] = task.cancel
+
+        def ended(task: asyncio.Task[Said]) -> None:
+            if self._begun.get(number) == task.cancel:
+                del self._begun[number]
+            gave(*(CANCELLED if task.cancelled() else task.result()))
+
+        task.add_done_callback(ended)
+
+    def _call_in_thread(self, number: int, said: Callable[[], Said], gave: Gave) -> None:
+        loop = asyncio.get_running_loop()
+
+        def ended(text: str | None, error: str | None) -> None:
+            if self._begun.get(number) is end:
+                del self._begun[number]
+            gave(text, error)
 
         def work() -> None:
-            said = _said(function, arguments)
+            found = said()
             with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever asked
-                loop.call_soon_threadsafe(gave, *said)
+                loop.call_soon_threadsafe(ended, *found)
 
+        def end() -> None:
+            if self._workers.take_back(work):  # else it has begun, and nothing can end it
+                ended(*CANCELLED)
+
+        self._begun[number] = end
         self._workers.do(work)
 
     def drop(self, number: int) -> None:
-        """Nobody waits for that call any more. What a thread has begun goes on: nothing can end it."""
-        if (task := self._tasks.get(number)) is not None:
-            task.cancel()
+        """Nobody waits for that call any more. What has not begun does not begin; a thread goes on to its end."""
+        if (end := self._begun.get(number)) is not None:
+            end()
 
     def close(self) -> None:
         """Take no more calls. Safe to call twice."""
-        for task in self._tasks.values():
-            task.cancel()
+        for number in list(self._begun):
+            self.drop(number)
         self._workers.end()
 
 
-async def _awaited(function: Function, arguments: str, gave: Gave) -> None:
+async def _awaited(function: Function, name: str, arguments: str) -> Said:
     try:
-        said = _written(function, await function(**json.loads(arguments)))
+        return _written(name, await function(**json.loads(arguments)))
     except asyncio.CancelledError:
-        gave(None, "It was cancelled.")
         raise
-    except Exception as error:  # noqa: BLE001 (whatever a function raises is its answer)
-        said = None, _words(error)
-    gave(*said)
+    except BaseException as error:  # noqa: BLE001 (whatever a function raises is its answer, and no loop ends with it)
+        return None, _words(error)
 
 
-def _said(function: Function, arguments: str) -> tuple[str | None, str | None]:
+def _said(function: Function, name: str, arguments: str) -> Said:
     """What a function gives, as JSON; or its words on why it gives nothing."""
     try:
-        return _written(function, function(**json.loads(arguments)))
+        return _written(name, function(**json.loads(arguments)))
     except BaseException as error:  # noqa: BLE001 (whatever a function raises is its answer, and no thread ends with it)
         return None, _words(error)
 
 
-def _written(function: Function, value: Any) -> tuple[str | None, str | None]:
+def _written(name: str, value: Any) -> Said:
+    if inspect.iscoroutine(value):
+        value.close()
+        return None, f"{name} gave a coroutine: a coroutine function (async def) has to be offered as one."
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        return None, f"What {getattr(function, '__name__', 'the function')} gave is no JSON: {error}"
+        return None, f"What {name} gave is no JSON: {error}"[:WORDS_CHARS_MAX]
+    if len(text) > GIVEN_CHARS_MAX:  # here, and not only where it is looked at: no message is so large
+        return None, GIVEN_TOO_MUCH.format(name=name, chars=len(text))
     return text, None
 
 
 def _words(error: BaseException) -> str:
     """An error's own words; of one that has none, or a key alone, with its name."""
-    words, kind = str(error), type(error).__name__
+    words, kind = str(error)[:WORDS_CHARS_MAX], type(error).__name__
     return f"{kind}: {words}".rstrip(": ") if not words or isinstance(error, KeyError) else words
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.in_kernel.asking import state
 from rlm_kernel_mcp.in_kernel.asking.calls import Call
 from rlm_kernel_mcp.in_kernel.asking.channel import Item
@@ -193,14 +194,7 @@ def _text(what: str, value: Any) -> str:
         value = value.text
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str (or a Span), not {type(value).__name__}")
-    if value.isascii() or len(value) > ITEM_CHARS_MAX:
-        return value
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        # A byte that did not decode is a lone surrogate in the context, and no character that can be sent.
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+    return value if len(value) > ITEM_CHARS_MAX else sendable(value)
 
 
 FUNCTIONS: Final[Mapping[str, tuple[Callable[..., object], str]]] = {

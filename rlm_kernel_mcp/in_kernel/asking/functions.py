@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.in_kernel.asking import state
 from rlm_kernel_mcp.in_kernel.asking.calls import Call
 from rlm_kernel_mcp.in_kernel.asking.channel import Item
@@ -53,7 +54,7 @@ def _call(name: str) -> Call:
 
 
 def _item(name: str, args: Mapping[str, Any]) -> Item:
-    text = "{" + ", ".join(f"{json.dumps(key)}: {_json(name, key, value)}" for key, value in args.items()) + "}"
+    text = "{" + ",".join(f"{json.dumps(key)}:{_json(name, key, value)}" for key, value in args.items()) + "}"
     if len(name) + len(text) > ITEM_CHARS_MAX:
         most = f"and may have {ITEM_CHARS_MAX:,}"
         raise SubcallError("too_large", f"The call of {name} has {len(text):,} characters of JSON, {most}.")
@@ -62,11 +63,9 @@ def _item(name: str, args: Mapping[str, Any]) -> Item:
 
 def _json(name: str, key: str, value: Any) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+        return sendable(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain))
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{name}: the argument {key} is no JSON: {error}") from None
-    # A byte that did not decode is a lone surrogate in the context, and no character that can be sent.
-    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ import re
 from itertools import chain
 from typing import Any, Final
 
-from rlm_kernel_mcp.questions_wire import JSON_DEPTH_MAX
+from rlm_kernel_mcp.questions_wire import JSON_DEPTH_MAX, JSON_VALUES_MAX
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.surrogates import decoded
 
@@ -26,6 +26,8 @@ WHOLE_NUMBERS: Final = range(-(1 << 63), 1 << 64)
 """What every reader of JSON can hold; many fail on a longer one."""
 DIGITS_MAX: Final = 20
 """Of such a number, with its sign."""
+_TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
+"""Texts in JSON; one that does not end goes to the end, so that no character is looked at twice."""
 _MAY_BE_LONG: Final = re.compile(r"\d{19}")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -114,6 +116,8 @@ def plain_object(text: str) -> str:
 
 
 def _plain(text: str) -> Any:
+    if _values(text) > JSON_VALUES_MAX and _values(_TEXTS.sub("", text)) > JSON_VALUES_MAX:
+        raise NotPlain(f"has more than {JSON_VALUES_MAX:,} brackets and commas")
     try:
         value = json.loads(
             text, parse_int=_whole if _MAY_BE_LONG.search(text) else None, parse_constant=_no_plain_constant
@@ -130,9 +134,14 @@ def _plain(text: str) -> Any:
 _TOO_DEEP: Final = f"is nested more than {JSON_DEPTH_MAX} levels deep"
 
 
+def _values(text: str) -> int:
+    """About how many values it has; those in texts count too."""
+    return text.count(",") + text.count("[") + text.count("{")
+
+
 def _written_anew(value: Any) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()
     except UnicodeEncodeError:
         raise NotPlain("has a lone surrogate, which is no character") from None

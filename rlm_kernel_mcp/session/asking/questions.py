@@ -87,7 +87,7 @@ class Questions:
         with theirs:
             await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
             pass_descriptor(kernel, theirs.detach())  # and nothing is awaited before its request is sent
-        request = self.functions.request(calls_alone=self._account.answerer is None) if self.functions else {}
+        request = self.functions.open(channel.charge, alone=self._account.answerer is None) if self.functions else {}
         try:
             async with asyncio.timeout(OPEN_S):
                 reply = await kernel.client.request(SUBCALLS, request)

@@ -81,8 +81,7 @@ class StepReports:
         """
         if (desk := self.desk) is None:
             raise InvalidInput(NOT_ASKED, GO_ON)
-        desk.check(handed.answers)
-        rejected = desk.hand_in(handed.answers, by)
+        rejected = desk.hand_in(await desk.checked(handed.answers), by)
         if step is None:
             report = await self._of_no_step(handed)
         elif handed.take:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.answering.backends.messages import sendable
 from rlm_kernel_mcp.session.answering.broker import Broker
 from rlm_kernel_mcp.session.answering.conversing.by_text import call_of, prompt_of, text_of
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation

@@ -3,7 +3,7 @@
 Is: which call may be made, how many at once, and what becomes of each. Nothing of this is asked twice, kept or counted
 as a question to a model: functions have effects. Is not: a function, which runs where the driver is, nor the channel
 (`session/asking/`). Belongs to one event loop. Above: `session/boards/`. Below: `offered.py`, `session/parked/desk.py`,
-`session/answering/keeping.py`, `kernel/untrusted/values.py`.
+`session/answering/keeping.py`, `plain.py`.
 
 Arguments are a kernel's, and so hostile: they are written anew before anybody has them, and never more than JSON.
 """
@@ -17,15 +17,14 @@ from functools import partial
 from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.kernel.untrusted.values import NotPlain, plain_json, plain_object
-from rlm_kernel_mcp.questions_wire import GIVEN_CHARS_MAX, SubcallsRequest
-from rlm_kernel_mcp.session.answering.keeping import Books, Entry, Said, Spent
+from rlm_kernel_mcp.questions_wire import SubcallsRequest
+from rlm_kernel_mcp.session.answering.keeping import Books, Entry, Fate, Said, Spent
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Give, Given, Question
 from rlm_kernel_mcp.session.functions.offered import HostFunction, listed
+from rlm_kernel_mcp.session.functions.plain import AT_ONCE_CHARS, given_by, plain_arguments, plain_timed
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.parked.pile import Parked
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven
-from rlm_kernel_mcp.text.safe_text import safe_prefix
 
 CALLS_MAX: Final = 100_000
 """Of one session: each is in its trace."""
@@ -33,8 +32,6 @@ AT_ONCE: Final = 64
 """Calls that a program has to answer at a time; the others wait here."""
 CHARS_AT_ONCE: Final = 4_000_000
 """Of their arguments, unless a single call has more."""
-WORDS_CHARS_MAX: Final = 2_000
-"""Of a function's own words on why it gives nothing."""
 PROGRAM: Final = "program"
 """Names in the trace a program that called its own function."""
 
@@ -54,10 +51,19 @@ class Callee(Protocol):
         """Of its functions."""
 
     def call(self, number: int, name: str, arguments: str, gave: Gave) -> None:
-        """Call a function with a JSON object; `gave` is called once, from the event loop, now or later."""
+        """Call a function with a JSON object; `gave` is called once, from the event loop, also where it is dropped."""
 
     def drop(self, number: int) -> None:
-        """Nobody waits for that call any more."""
+        """Nobody waits for that call any more; what has not begun is not to begin."""
+
+
+@dataclass(slots=True, eq=False)
+class _Program:
+    """A program that has functions, and what it has of them: also of calls that nobody waits for any more."""
+
+    callee: Callee
+    calls: int = 0
+    chars: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -67,8 +73,8 @@ class _Call:
     give: Give
     begun_s: float
     parked: Parked | None = None
-    is_begun: bool = False
-    """Whether a program has it."""
+    program: _Program | None = None
+    """Which has it."""
 
 
 class FunctionCalls:
@@ -82,82 +88,125 @@ class FunctionCalls:
         self.desk = desk
         self._session_id, self._books, self._used = session_id, books, used
         self._names = frozenset(one.name for one in offered)
-        self._callee: Callee | None = None
+        self._program: _Program | None = None
         self._is_program = False
         self._open: dict[int, _Call] = {}
+        self._unread: dict[int, _Call] = {}
+        """Calls whose arguments take a while to read."""
+        self._reading: asyncio.Task[None] | None = None
         self._queued: dict[int, _Call] = {}
         """Calls for a program that has enough of them, or whose kernel does not take its answers."""
-        self._with_program = self._chars = 0
+        self._looking: set[asyncio.Task[None]] = set()
+        """Look at what functions gave, where that takes a while."""
         self._held = False
+        self._charge: Callable[[float], None] = lambda used_s: None
+        """Told what reading arguments has used of this process's processor time, beside the turn in which they came."""
 
-    def request(self, *, calls_alone: bool) -> SubcallsRequest:
-        """What a kernel is told of them with its channel. `calls_alone`: and that no model is asked."""
-        return {"functions": {one.name: one.description for one in self.offered}, "calls_alone": calls_alone}
+    def open(self, charge: Callable[[float], None], *, alone: bool) -> SubcallsRequest:
+        """A kernel gets a channel, with this said of them. `charge`: of that; `alone`: no model is asked there."""
+        self._charge = charge
+        return {"functions": {one.name: one.description for one in self.offered}, "calls_alone": alone}
 
     def drive(self, callee: Callee | None, *, is_program: bool) -> None:
         """A step begins. `callee`: the program that runs it and has functions; else an agent answers at the desk."""
-        self._callee, self._is_program = callee, is_program
+        self._is_program = is_program
+        if callee is None:
+            self._program = None
+        elif self._program is None or self._program.callee is not callee:
+            self._program = _Program(callee)
 
     def ask(self, question: Question, give: Give) -> None:
         """Make a call. `give` is called once, unless it is cancelled before."""
         call = _Call(question, question.text or "", give, _now_s())
-        if (why := self._refusal(call)) is not None:
-            self._book(call, why)
-            give(why)
+        if (why := self._refusal(question)) is not None:
+            self._refuse(call, why)
             return
         self._used += 1
         self._open[question.number] = call
-        if self._callee is not None:
-            self._queued[question.number] = call
-            self._pump()
-        else:
-            self.desk.heard()
-            on_end = partial(self._answered, call)
-            call.parked = self.desk.put(
-                question.prompt, call.arguments, None, step_index=question.step_index, on_end=on_end, kind="function"
-            )
+        if len(call.arguments) <= AT_ONCE_CHARS and not self._unread:
+            self._read(call, *plain_arguments(call.arguments))
+            return
+        self._unread[question.number] = call
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_slowly(), name="arguments of functions")
 
-    def _refusal(self, call: _Call) -> Failed | None:
-        """Why it is not made. Its arguments are written anew here."""
-        question = call.question
+    def _refusal(self, question: Question) -> Failed | None:
+        """Why it is not made, whatever its arguments are."""
+        name = question.prompt
         if question.source == "console":
             return CONSOLE
-        name = question.prompt
         if name not in self._names:
             return Failed("refused", f"There is no function {name!r}; this session offers {listed(self.offered)}.")
         if self._used >= CALLS_MAX:
             return Failed("too_many", f"A session may call functions {CALLS_MAX:,} times, and has.")
-        if self._is_program and (self._callee is None or name not in self._callee.names):
+        if self._is_program and (self._program is None or name not in self._program.callee.names):
             return Failed("refused", f"The program that runs this step has no function {name}.")
-        try:
-            call.arguments = plain_object(call.arguments)
-        except NotPlain as error:
-            return Failed("refused", f"What {name} is called with {error}.")
         return None
+
+    async def _read_slowly(self) -> None:
+        """In a thread, one session's at a time: a turn of the loop is others' too."""
+        try:
+            while self._unread:
+                number, call = next(iter(self._unread.items()))
+                plain, why, used_s = await asyncio.to_thread(plain_timed, call.arguments)
+                self._charge(used_s)
+                if self._unread.pop(number, None) is call:  # else it was cancelled meanwhile
+                    self._read(call, plain, why)
+        finally:
+            self._reading = None
+
+    def _read(self, call: _Call, plain: str, why: str) -> None:
+        """Its arguments are read: they are as they are passed on, or why they are not."""
+        question = call.question
+        if why:
+            del self._open[question.number]
+            self._refuse(call, Failed("refused", f"What {question.prompt} is called with {why}."))
+            return
+        call.arguments = plain
+        if self._program is not None:
+            self._queued[question.number] = call
+            self._pump()
+            return
+        self.desk.heard(more=False)
+        on_end, step_index = partial(self._answered, call), question.step_index
+        call.parked = self.desk.put(question.prompt, plain, None, step_index=step_index, on_end=on_end, kind="function")
+
+    def _refuse(self, call: _Call, why: Failed) -> None:
+        self._book(call, why)
+        call.give(why)
 
     # --- to a program
 
     def _pump(self) -> None:
-        while self._queued and self._callee is not None and not self._held:
+        program = self._program
+        while self._queued and program is not None and not self._held:
             number, call = next(iter(self._queued.items()))
-            is_full = self._with_program >= AT_ONCE or self._chars + len(call.arguments) > CHARS_AT_ONCE
-            if self._with_program and is_full:
+            size = len(call.arguments)
+            if program.calls and (program.calls >= AT_ONCE or program.chars + size > CHARS_AT_ONCE):
                 return
             del self._queued[number]
-            call.is_begun = True
-            self._with_program, self._chars = self._with_program + 1, self._chars + len(call.arguments)
-            self._callee.call(number, call.question.prompt, call.arguments, partial(self._gave, call))
+            call.program, program.calls, program.chars = program, program.calls + 1, program.chars + size
+            program.callee.call(number, call.question.prompt, call.arguments, partial(self._gave, call))
 
     def _gave(self, call: _Call, text: str | None, error: str | None) -> None:
-        """A program's function has ended; perhaps nobody waits any more."""
-        if self._open.pop(call.question.number, None) is not None:
-            self._let_go(call)
-            self._end(call, _given(call.question.prompt, text, error), PROGRAM)
-            self._pump()
+        """A program's function has ended, or was never begun; perhaps nobody waits any more."""
+        program, number = call.program, call.question.number
+        if program is not None:  # from here on it has it no more
+            program.calls, program.chars = program.calls - 1, program.chars - len(call.arguments)
+        if self._open.get(number) is call:
+            if text is None or len(text) <= AT_ONCE_CHARS:
+                del self._open[number]
+                self._end(call, given_by(call.question.prompt, text, error), PROGRAM)
+            else:
+                task = asyncio.create_task(self._look_and_end(call, text), name="what a function gave")
+                self._looking.add(task)
+                task.add_done_callback(self._looking.discard)
+        self._pump()
 
-    def _let_go(self, call: _Call) -> None:
-        if call.is_begun:
-            self._with_program, self._chars = self._with_program - 1, self._chars - len(call.arguments)
+    async def _look_and_end(self, call: _Call, text: str) -> None:
+        given = await asyncio.to_thread(given_by, call.question.prompt, text, None)
+        if self._open.pop(call.question.number, None) is not None:
+            self._end(call, given, PROGRAM)
 
     # --- to an agent
 
@@ -166,8 +215,12 @@ class FunctionCalls:
         del self._open[call.question.number]
         if answer is None:
             self._end(call, LATE, "")
-        else:
-            self._end(call, _given(call.question.prompt, answer.text, answer.error), f"agent:{by or PROGRAM}")
+            return
+        is_looked_at = answer.is_plain and answer.text is not None
+        given = (
+            Answered(answer.text or "") if is_looked_at else given_by(call.question.prompt, answer.text, answer.error)
+        )
+        self._end(call, given, f"agent:{by or PROGRAM}")
 
     # --- ends
 
@@ -177,12 +230,12 @@ class FunctionCalls:
             if (call := self._open.pop(number, None)) is None:
                 continue
             self._queued.pop(number, None)
-            self._let_go(call)
+            self._unread.pop(number, None)
             if call.parked is not None:
                 self.desk.drop(call.parked)
-            elif call.is_begun and self._callee is not None:
-                self._callee.drop(number)
             self._book(call, why)
+            if call.program is not None:  # it counts as the program's until that has said what became of it
+                call.program.callee.drop(number)
         self._pump()
 
     def hold(self, held: bool) -> None:
@@ -196,20 +249,12 @@ class FunctionCalls:
         asyncio.get_running_loop().call_soon(self._book, call, given, by)
 
     def _book(self, call: _Call, given: Given, by: str = "") -> None:
-        is_made = call.is_begun or call.parked is not None
+        is_made = call.program is not None or call.parked is not None
         spent = Spent(attempts=int(is_made), duration_ms=int((_now_s() - call.begun_s) * 1000))
         answer = given.text if isinstance(given, Answered) else None
         code = None if isinstance(given, Answered) else given.code
-        entry = Entry(
-            call.question,
-            "",
-            "failed" if answer is None else "answered",
-            answer,
-            code,
-            said=Said(by=by),
-            spent=spent,
-        )
-        self._books.write(self._session_id, entry)
+        fate: Fate = "failed" if answer is None else "answered"
+        self._books.write(self._session_id, Entry(call.question, "", fate, answer, code, said=Said(by=by), spent=spent))
 
 
 def drive(calls: FunctionCalls | None, callee: Callee | None, *, is_program: bool) -> None:
@@ -220,19 +265,6 @@ def drive(calls: FunctionCalls | None, callee: Callee | None, *, is_program: boo
         raise InvalidInput(f"The session does not offer {', '.join(others)}: it {has}.", "Open another one with them.")
     if calls is not None:
         calls.drive(callee, is_program=is_program)
-
-
-def _given(name: str, text: str | None, error: str | None) -> Given:
-    """What the kernel is told. What a function gives is looked at too: it may pass on what came from anywhere."""
-    if text is None:
-        return Failed("declined", safe_prefix(error or "", WORDS_CHARS_MAX)[0])
-    if len(text) > GIVEN_CHARS_MAX:
-        most = f"and a call is answered by at most {GIVEN_CHARS_MAX:,}"
-        return Failed("too_large", f"{name} gave {len(text):,} characters of JSON, {most}.")
-    try:
-        return Answered(plain_json(text))
-    except NotPlain as problem:
-        return Failed("declined", f"What {name} gave {problem}.")
 
 
 def _now_s() -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput, VariableNotFound
@@ -34,6 +35,8 @@ QUIET_S: Final = 0.005
 """Threads and tasks ask one after the other: a page waits until the kernel has said nothing for so long."""
 UNQUIET_S: Final = 2.0
 """A page is due after this, however much the kernel goes on to say, or says that it will."""
+AT_ONCE_CHARS: Final = 1_000
+"""JSON that is longer is read in a thread."""
 PREFIX: Final = "question:"
 """How the name of a question begins where its whole text is read as a variable."""
 DIGITS_MAX: Final = 19
@@ -164,16 +167,23 @@ class Desk:
             one.shown_s = now_s if one.shown_s is None else one.shown_s
         return tuple(item for _, item in page)
 
-    def check(self, answers: Sequence[AnswerGiven]) -> None:
-        """Look at what functions gave, before anything is handed in. Raises: InvalidInput: it is no JSON."""
-        for place, answer in enumerate(answers):
-            if answer.text is None or (one := self._pile.get(answer.id)) is None or one.kind != "function":
-                continue
-            try:
-                plain_json(answer.text)
-            except NotPlain as error:
-                what = f"answers[{place}] answers a call of a function, and its text {error}"
-                raise InvalidInput(f"{what}; JSON is wanted (a text in quotes).", NOTHING_TAKEN) from None
+    async def checked(self, answers: Sequence[AnswerGiven]) -> list[AnswerGiven]:
+        """The same, once what functions gave was looked at, before anything is handed in.
+
+        Raises: InvalidInput: it is no JSON.
+        """
+        return [await self._checked(place, answer) for place, answer in enumerate(answers)]
+
+    async def _checked(self, place: int, answer: AnswerGiven) -> AnswerGiven:
+        if answer.text is None or (one := self._pile.get(answer.id)) is None or one.kind != "function":
+            return answer
+        try:
+            is_short = len(answer.text) <= AT_ONCE_CHARS
+            plain = plain_json(answer.text) if is_short else await asyncio.to_thread(plain_json, answer.text)
+        except NotPlain as error:
+            what = f"answers[{place}] answers a call of a function, and its text {error}"
+            raise InvalidInput(f"{what}; JSON is wanted (a text in quotes).", NOTHING_TAKEN) from None
+        return replace(answer, text=plain, is_plain=True)
 
     def hand_in(self, answers: Iterable[AnswerGiven], by: str) -> tuple[int, ...]:
         """Give answers to who waits for them; the numbers of those that nobody waits for. `by`: who brings them."""

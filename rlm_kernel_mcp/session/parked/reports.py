@@ -78,6 +78,8 @@ class AnswerGiven:
     id: int
     text: str | None = None
     error: str | None = None
+    is_plain: bool = False
+    """Whether its text was looked at: JSON that a function gave (`Desk.checked`)."""
 
 
 async def at_once() -> None:

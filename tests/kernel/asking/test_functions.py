@@ -101,7 +101,7 @@ async def test_a_call_gives_what_the_function_gives(session: AsyncSession, shop:
         ("host_call('find', what='a', limit=float('nan'))", "TypeError: find: the argument limit is no JSON: "),
         ("host_call('find', where='a')", "HostCallError: Shop.find() got an unexpected keyword argument 'where'"),
         ("host_call('odd')", "HostCallError: What odd gave is no JSON: Object of type set is not JSON serializable"),
-        ("host_call('find', what='x' * 400_000)", "SubcallError: too_large: The call of find has 400,012 characters"),
+        ("host_call('find', what='x' * 400_000)", "SubcallError: too_large: The call of find has 400,011 characters"),
         ("host_call('find', what=2 ** 64)", "SubcallError: refused: What find is called with has a whole number"),
         ("host_call(5)", "TypeError: the name of a function must be a str, not int"),
         ("llm_query('q')", "SubcallError: off: A step cannot ask a language model here"),
@@ -239,4 +239,4 @@ async def test_questions_and_calls_go_each_to_whoever_answers_them(asking_regist
         await session.close()
     assert [event.summary for event in events] == ["1 function call: 1 answered"]
     row = json.loads(events[0].stdout or "")
-    assert (row["kind"], row["prompt"], row["text"]) == ("function", "find", '{"what": "tea"}')
+    assert (row["kind"], row["prompt"], row["text"]) == ("function", "find", '{"what":"tea"}')

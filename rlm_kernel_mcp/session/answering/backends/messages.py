@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.session.answering.backends.protocol import Asked
 
 SYSTEM: Final = (
@@ -30,14 +31,3 @@ def user_text(asked: Asked, *, says_schema: bool) -> str:
         marker = hashlib.sha256(asked.text.encode("utf-8", "surrogatepass")).hexdigest()[:MARKER_CHARS]
         parts.append(f"<data {marker}>\n{asked.text}\n</data {marker}>")
     return sendable("\n\n".join(parts))
-
-
-def sendable(text: str) -> str:
-    """Text as UTF-8 can hold it: halves of a character that go together are one, and a lone one is U+FFFD."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from rlm_kernel_mcp.session.answering.backends.messages import sendable
+from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.session.answering.backends.protocol import ATTEMPTS, Answer, Unanswered
 from rlm_kernel_mcp.session.answering.conversing.calls import chat_calls, responses_calls
 from rlm_kernel_mcp.text.printable import printable

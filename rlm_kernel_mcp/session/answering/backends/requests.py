@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rlm_kernel_mcp.session.answering.backends.messages import SYSTEM, sendable, user_text
+from rlm_kernel_mcp.both_sides.sendable import sendable
+from rlm_kernel_mcp.session.answering.backends.messages import SYSTEM, user_text
 from rlm_kernel_mcp.session.answering.backends.protocol import Asked
 from rlm_kernel_mcp.session.answering.backends.strict import strict_form
 from rlm_kernel_mcp.session.answering.conversing.bodies import chat_body, responses_body

@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.session.answering.backends.key import blacked_out
-from rlm_kernel_mcp.session.answering.backends.messages import sendable
 from rlm_kernel_mcp.session.answering.backends.protocol import ATTEMPTS, Answer, Unanswered
 from rlm_kernel_mcp.session.answering.backends.replies import ANSWER_CHARS_MAX, SAID_CHARS, cut_off, failure_of
 from rlm_kernel_mcp.session.answering.claude.keeper import KEEPER_FAILED

@@ -6,14 +6,15 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.doors.calling.functions import Functions
-from rlm_kernel_mcp.doors.calling.workers import Workers
+from rlm_kernel_mcp.doors.calling.functions import CANCELLED, Functions
+from rlm_kernel_mcp.doors.calling.workers import WORKERS_MAX, Workers
 from rlm_kernel_mcp.errors import InvalidInput
-from tests.sessions import WAIT_S
+from tests.sessions import WAIT_S, until
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,7 @@ async def test_a_function_is_called_with_names_and_gives_json() -> None:
         where.append(threading.get_ident())
         return n + 1
 
-    assert await called(plain, a="é") == ('{"a": "é", "more": [1, null]}', None)
+    assert await called(plain, a="é") == ('{"a":"é","more":[1,null]}', None)
     assert await called(coroutine, n=1) == ("2", None)
     assert where[0] != threading.get_ident() == where[1]
 
@@ -75,8 +76,12 @@ async def test_what_a_coroutine_function_raises_are_its_words_too() -> None:
     async def cancelled() -> None:
         raise asyncio.CancelledError
 
+    async def ends() -> None:
+        raise SystemExit(3)
+
     assert await called(function) == (None, "later")
     assert await called(cancelled) == (None, "It was cancelled.")
+    assert await called(ends) == (None, "3")
 
 
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), "\ud800", object], ids=["set", "nan", "surrogate", "class"])
@@ -86,7 +91,34 @@ async def test_what_is_no_json_is_not_given(value: Any) -> None:
 
     text, words = await called(function)
     assert text is None
-    assert (words or "").startswith("What function gave is no JSON: ")
+    assert (words or "").startswith("What f gave is no JSON: ")
+
+
+async def test_what_is_too_much_is_not_sent_at_all() -> None:
+    """A message of any size would end the connection to a host, and every session that the program has there."""
+    assert await called(lambda: "x" * 200_000) == (
+        None,
+        "f gave 200,002 characters of JSON, and a call is answered by at most 200,000.",
+    )
+    assert await called(fails(ValueError("y" * 1_000_000))) == (None, "y" * 2_000)
+
+
+async def test_a_coroutine_of_a_plain_function_is_nothing_to_give() -> None:
+    async def coroutine() -> int:
+        return 1
+
+    class Callable:
+        async def __call__(self) -> int:
+            return 2
+
+    def plain() -> Any:
+        return coroutine()
+
+    assert await called(plain) == (
+        None,
+        "f gave a coroutine: a coroutine function (async def) has to be offered as one.",
+    )
+    assert await called(Callable()) == ("2", None)
 
 
 async def test_arguments_that_a_function_does_not_take_are_an_error_of_the_call() -> None:
@@ -95,7 +127,8 @@ async def test_arguments_that_a_function_does_not_take_are_an_error_of_the_call(
 
 
 async def test_a_coroutine_that_nobody_waits_for_is_cancelled() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    """Also before it has begun; and it is said that it is over, once."""
+    begun, ended, gave = asyncio.Event(), asyncio.Event(), asyncio.Queue[tuple[str | None, str | None]]()
 
     async def waits() -> None:
         begun.set()
@@ -105,13 +138,42 @@ async def test_a_coroutine_that_nobody_waits_for_is_cancelled() -> None:
             ended.set()
 
     functions = Functions({"f": waits})
-    functions.call(7, "f", "{}", lambda text, error: None)
     async with asyncio.timeout(WAIT_S):
+        functions.call(7, "f", "{}", lambda text, error: gave.put_nowait((text, error)))
         await begun.wait()
         functions.drop(7)
         functions.drop(8)
         await ended.wait()
+        assert await gave.get() == CANCELLED
+        functions.call(9, "f", "{}", lambda text, error: gave.put_nowait((text, error)))
+        functions.drop(9)
+        assert await gave.get() == CANCELLED
     functions.close()
+    assert gave.empty()
+
+
+async def test_what_waits_for_a_thread_and_is_dropped_or_closed_never_begins() -> None:
+    """Functions have effects; of what has begun it is said when it ends."""
+    gate, ran, gave = threading.Event(), list[int](), asyncio.Queue[int]()
+
+    def waits(n: int) -> None:
+        ran.append(n)
+        gate.wait()
+
+    functions = Functions({"f": waits})
+    for number in range(WORKERS_MAX + 10):
+        functions.call(number, "f", json.dumps({"n": number}), lambda text, error, n=number: gave.put_nowait(n))  # type: ignore[misc]
+    dropped = set(range(WORKERS_MAX, WORKERS_MAX + 5))
+    for number in dropped:
+        functions.drop(number)
+    functions.drop(0)
+    async with asyncio.timeout(WAIT_S):
+        assert {await gave.get() for _ in dropped} == dropped
+        await until(lambda: len(ran) == WORKERS_MAX)
+        functions.close()
+        gate.set()
+        assert {await gave.get() for _ in range(WORKERS_MAX + 5)} == set(range(WORKERS_MAX + 10)) - dropped
+    assert sorted(ran) == list(range(WORKERS_MAX))
 
 
 async def test_functions_run_beside_each_other_in_a_bounded_number_of_threads() -> None:
@@ -124,7 +186,7 @@ async def test_functions_run_beside_each_other_in_a_bounded_number_of_threads() 
         done.release()
 
     for _ in range(9):  # three at a time, or the barrier breaks
-        workers.do(work)
+        workers.do(partial(work))
     for _ in range(9):
         assert await asyncio.to_thread(done.acquire, timeout=WAIT_S)
     assert workers._threads == 3

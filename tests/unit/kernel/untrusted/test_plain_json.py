@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.kernel.untrusted.values import WHOLE_NUMBERS, NotPlain, plain_json, plain_object
-from rlm_kernel_mcp.questions_wire import JSON_DEPTH_MAX
+from rlm_kernel_mcp.questions_wire import JSON_DEPTH_MAX, JSON_VALUES_MAX
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
@@ -70,7 +70,7 @@ def is_plain(value: Any) -> bool:
         (r'{"\udc00": 1}', "has a lone surrogate, which is no character"),
         ("[" * 65 + "]" * 65, "is nested more than 64 levels deep"),
         ('{"a":' * 65 + "1" + "}" * 65, "is nested more than 64 levels deep"),
-        ("[" * 200_000, "is nested more than 64 levels deep"),
+        ("[" * 19_000, "is nested more than 64 levels deep"),
     ],
 )
 def test_what_is_not_plain_is_said_in_words(text: str, why: str) -> None:
@@ -85,8 +85,21 @@ def test_what_is_at_its_bounds_is_plain() -> None:
     assert plain_json(deepest) == deepest
     brackets = json.dumps("[{" * 1_000)
     assert plain_json(brackets) == brackets
-    assert plain_json(f"[{(1 << 64) - 1}, {-(1 << 63)}]") == f"[{(1 << 64) - 1}, {-(1 << 63)}]"
-    assert plain_object('{"a": 1, "a": {"b": "\\u00e9\\ud83d\\ude00"}}') == '{"a": {"b": "é😀"}}'
+    assert plain_json(f"[{(1 << 64) - 1}, {-(1 << 63)}]") == f"[{(1 << 64) - 1},{-(1 << 63)}]"
+    assert plain_object('{"a": 1, "a": {"b": "\\u00e9\\ud83d\\ude00"}}') == '{"a":{"b":"é😀"}}'
+
+
+@pytest.mark.parametrize("text", ["[[],[],", "{'a':", '"', '"\\', "[" + '"a",' * 30_000, '{"a":"' + "[" * 99_999])
+def test_a_value_of_very_many_parts_is_not_even_read(text: str) -> None:
+    """Each takes time of all sessions; those in texts are no parts, and looking for texts takes as long as they are."""
+    many = text * (200_000 // len(text))
+    with pytest.raises(NotPlain):
+        plain_json(many)
+    with pytest.raises(NotPlain, match="more than 20,000 brackets and commas"):
+        plain_json("[" + "1," * JSON_VALUES_MAX + "1]")
+    commas = json.dumps(["," * 100_000, '"[' * 50_000], separators=(",", ":"))
+    assert plain_json(commas) == commas
+    assert len(plain_json("[" + "1," * (JSON_VALUES_MAX - 1) + "1]")) == 2 * JSON_VALUES_MAX + 1
 
 
 @pytest.mark.parametrize("text", ["[]", "1", '"{}"', "null"])

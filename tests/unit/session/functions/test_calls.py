@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Collection
 from typing import Any
@@ -16,6 +17,7 @@ from rlm_kernel_mcp.session.functions.calls import AT_ONCE, CHARS_AT_ONCE, Funct
 from rlm_kernel_mcp.session.functions.offered import HostFunction, of_record, recorded
 from rlm_kernel_mcp.session.parked.desk import NOTHING_TAKEN, QUIET_S, Desk
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven
+from tests.sessions import WAIT_S
 from tests.unit.session.answering.scripted import Givens, ScriptedBooks, passes, played
 
 OFFERED = (HostFunction("find", "finds it"), HostFunction("save"))
@@ -61,12 +63,12 @@ def test_a_program_gets_each_call_as_it_comes_and_equal_ones_twice() -> None:
         made = Made(program)
         for number in (1, 2):
             made.call(number, "find", '{ "what" : "x" }')
-        assert [call[:2] for call in program.calls.values()] == [("find", '{"what": "x"}')] * 2
+        assert [call[:2] for call in program.calls.values()] == [("find", '{"what":"x"}')] * 2
         assert not made.desk.is_due
         program.gives(2, '{"a": 1, "a": 2}')
         program.gives(1, None, "not there")
         await passes(0.01)
-        assert made.givens[2] == '{"a": 2}'
+        assert made.givens[2] == '{"a":2}'
         assert made.givens.given[1] == Failed("declined", "not there")
         assert made.books.fates() == [(2, "answered"), (1, "declined")]
         assert {entry.said.by for entry in made.books.entries} == {"program"}
@@ -79,6 +81,7 @@ def test_a_program_gets_each_call_as_it_comes_and_equal_ones_twice() -> None:
     [
         ("other", "{}", {}, "There is no function 'other'; this session offers find, save."),
         ("find", "[]", {}, "What find is called with is no JSON object."),
+        ("find", "[" * 70 + "]" * 70, {}, "What find is called with is nested more than 64 levels deep."),
         ("find", '{"n": NaN}', {}, "What find is called with has NaN, which is not JSON."),
         ("find", "{}", {"source": "console"}, "No function is called for a console's cell, which its driver knows"),
     ],
@@ -88,6 +91,7 @@ def test_what_may_not_be_called_reaches_nobody(name: str, arguments: str, fields
         for program in (Program(), None):
             made = Made(program)
             made.call(1, name, arguments, **fields)
+            await made.givens.all()
             assert made.givens[1] == "refused"
             assert made.givens.message(1).startswith(why)
             assert (made.books.fates(), made.books.entries[0].spent.attempts) == ([(1, "refused")], 0)
@@ -112,8 +116,9 @@ def test_a_program_without_the_function_is_not_asked_for_it(program: Program | N
     played(play)
 
 
-def test_a_program_has_so_many_at_a_time_and_no_more_characters() -> None:
+def test_a_program_has_so_many_at_a_time_and_no_more_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others follow as it gives what it has, in their order; a kernel that takes no answers makes no more work."""
+    monkeypatch.setattr(calls_module, "AT_ONCE_CHARS", CHARS_AT_ONCE)  # no thread reads them: the clock is not its
 
     async def play() -> None:
         program = Program()
@@ -137,23 +142,54 @@ def test_a_program_has_so_many_at_a_time_and_no_more_characters() -> None:
     played(play)
 
 
-def test_a_call_that_nobody_waits_for_is_dropped_and_what_comes_of_it_counts_for_nobody() -> None:
+def test_a_call_that_nobody_waits_for_is_dropped_and_counts_until_the_program_says_so() -> None:
+    """Code that calls and cancels without end makes no work without end: the program has to be done with it."""
+
     async def play() -> None:
         program = Program()
         made = Made(program)
-        for number in range(1, AT_ONCE + 2):
+        for number in range(1, AT_ONCE + 3):
             made.call(number)
         made.calls.cancel([1, AT_ONCE + 1, 999], Failed("stopped", "over"))
         assert program.dropped == [1]
+        assert len(program.calls) == AT_ONCE
         program.gives(1, "null")
+        assert list(program.calls)[AT_ONCE:] == [AT_ONCE + 2]
         program.gives(2, "null")
         await passes(0.01)
         assert list(made.givens.given) == [2]
         assert made.books.fates() == [(1, "stopped"), (AT_ONCE + 1, "stopped"), (2, "answered")]
         assert [entry.spent.attempts for entry in made.books.entries] == [1, 0, 1]
-        assert len(program.calls) == AT_ONCE
 
     played(play)
+
+
+def test_long_arguments_are_read_in_their_order_and_what_they_cost_is_the_kernel_s() -> None:
+    """In a thread: the loop is others' too. One that is cancelled meanwhile reaches nobody."""
+
+    async def play() -> None:
+        program, charged = Program(), list[float]()
+        made = Made(program)
+        made.calls.open(charged.append, alone=True)
+        long = json.dumps({"text": "x" * 100_000})
+        for number in (1, 2, 3):
+            made.call(number, "find", long)
+        made.call(4, "find", "{}")
+        assert not program.calls
+        made.calls.cancel([2])
+        while len(program.calls) < 3:
+            await passes(0.001)
+        assert [(number, len(call[1])) for number, call in program.calls.items()] == [
+            (1, 100_011),
+            (3, 100_011),
+            (4, 2),
+        ]
+        assert len(charged) >= 3
+        program.gives(3, json.dumps("y" * 100_000))
+        await made.givens.all(3)
+        assert made.givens[3] == '"' + "y" * 100_000 + '"'
+
+    asyncio.run(asyncio.wait_for(play(), WAIT_S))
 
 
 @pytest.mark.parametrize(
@@ -169,12 +205,15 @@ def test_a_call_that_nobody_waits_for_is_dropped_and_what_comes_of_it_counts_for
         ),
     ],
 )
-def test_what_a_function_gives_is_looked_at_too(text: str, why: str) -> None:
+def test_what_a_function_gives_is_looked_at_too(text: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls_module, "AT_ONCE_CHARS", CHARS_AT_ONCE)
+
     async def play() -> None:
         program = Program()
         made = Made(program)
         made.call(1)
         program.gives(1, text)
+        await made.givens.all()
         assert made.givens.message(1) == why
 
     played(play)
@@ -198,14 +237,14 @@ def test_an_agent_finds_calls_on_its_page_before_questions_and_nobody_takes_them
     async def play() -> None:
         made = Made()
         parked = made.desk.put("p", "t", None, step_index=1, on_end=lambda answer, by: None)
-        made.call(1, "find", '{"what": ["x\u202e"], "n": 1}')
+        made.call(1, "find", '{"what":["x\u202e"],"n":1}')
         made.call(2, "save")
         await passes(QUIET_S)
         assert made.desk.is_due
         page = made.desk.page(8_000, is_preview=False)
         assert [item.row() for item in page.items[:2]] == [
             {"id": 10_002, "kind": "function", "name": "find", "args": {"what": [r"x\u202e"], "n": 1},
-             "total_chars": 28},
+             "total_chars": 25},
             {"id": 10_003, "kind": "function", "name": "save", "args": {}, "total_chars": 6},
         ]  # fmt: skip
         assert (page.items[2].id, page.waiting) == (parked.id, 3)
@@ -215,7 +254,7 @@ def test_an_agent_finds_calls_on_its_page_before_questions_and_nobody_takes_them
         assert made.desk.lease(10, 8_000) is None
         assert made.desk.hand_in([AnswerGiven(10_002, '{"b": 1}'), AnswerGiven(10_003, error="no\x07")], "2") == ()
         await passes(0.01)
-        assert made.givens[1] == '{"b": 1}'
+        assert made.givens[1] == '{"b":1}'
         assert made.givens.given[2] == Failed("declined", r"no\x07")
         assert [entry.said.by for entry in made.books.entries] == ["agent:2"] * 2
 
@@ -238,12 +277,12 @@ def test_calls_alone_bring_no_message_for_sub_agents() -> None:
 def test_a_call_longer_than_a_page_is_cut_to_a_text() -> None:
     async def play() -> None:
         made = Made()
-        made.call(1, "find", json.dumps({"what": "y" * 5_000}))
-        (item,) = made.desk.page(1_000, is_preview=False).items
+        made.call(1, "find", json.dumps({"what": "y" * 900}))
+        (item,) = made.desk.page(500, is_preview=False).items
         row = item.row()
-        assert (row["name"], row["cut"], row["total_chars"]) == ("find", True, 5_016)
-        assert row["args"].startswith('{"what": "yyy')
-        assert item.chars <= 1_000
+        assert (row["name"], row["cut"], row["total_chars"]) == ("find", True, 915)
+        assert row["args"].startswith('{"what":"yyy')
+        assert item.chars <= 500
 
     played(play)
 
@@ -258,14 +297,16 @@ def test_an_agent_s_answer_that_is_no_json_is_refused_before_any_is_taken() -> N
             AnswerGiven(999, "nor this"),
             AnswerGiven(10_001, None, "e"),
         ]
-        made.desk.check(plain)
+        assert await made.desk.checked(plain) == plain
         with pytest.raises(InvalidInput) as refused:
-            made.desk.check([*plain, AnswerGiven(10_001, "yes")])
+            await made.desk.checked([*plain, AnswerGiven(10_001, "yes")])
         assert refused.value.message == (
             "answers[3] answers a call of a function, and its text is no JSON; JSON is wanted (a text in quotes)."
         )
         assert refused.value.next_step == NOTHING_TAKEN
-        made.desk.check([AnswerGiven(10_001, '"yes"')])
+        (yes,) = await made.desk.checked([AnswerGiven(10_001, '[1, "yes"]')])
+        assert made.desk.hand_in([yes], "2") == ()
+        assert made.givens[1] == '[1,"yes"]'
 
     played(play)
 
