@@ -90,18 +90,21 @@ def _looked_up(paper: Paper, task: Task, state: Path, used: Used, seconds: float
     store = Store.open(state)
     try:
         sessions = list(store.sessions())
-        final = sorted((one for one in sessions if one.finished_at), key=lambda one: one.finished_at or "")
+        ended = (one for one in sessions if one.finished_at and one.parent is None)  # what a child says is no answer
+        final = sorted(ended, key=lambda one: one.finished_at or "")
         answer = store.final_answer(final[-1].session_id) if final else ""
         output = "".join(answer.pages()) if isinstance(answer, PagedText) else answer
         rows = [row for one in sessions for row in store.subcalls.rows(one.session_id)]
         steps = sum(head.row.action == "run_repl" for one in sessions for head in store.heads(one.session_id))
     finally:
         store.close()
-    paid = [row for row in rows if row.backend != "agent"]  # what the agent answers is among its own tokens
+    asked = sum(row.kind in ("llm", "rlm") and row.fate != "late" for row in rows)  # no calls of functions, no turns
+    # What the agent answers is among its own tokens, and what a child has spent is in its own rows.
+    paid = [row for row in rows if row.backend != "agent" and row.child_session is None]
     dollars = [row.usd for row in paid if row.usd is not None]
     return Result(
         paper.name, paper.chars, task.kind, score(output, task) if final else 0.0, output, task.gold, bool(final), used,
-        steps, len(rows), sum(row.tokens_in for row in paid), sum(row.tokens_out for row in paid),
+        steps, asked, sum(row.tokens_in for row in paid), sum(row.tokens_out for row in paid),
         sum(dollars) if dollars else None, seconds,
     )  # fmt: skip
 
