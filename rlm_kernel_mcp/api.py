@@ -106,6 +106,7 @@ class Session:
             self._own.close()
         elif self._sessions.is_open:
             self._sessions.do(self._session.close())
+        self._session.let_threads_go()
 
     def __enter__(self) -> Self:
         return self

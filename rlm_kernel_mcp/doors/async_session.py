@@ -100,6 +100,11 @@ class AsyncSession:
         where = asyncio.get_running_loop()
         self._finalizer = weakref.finalize(self, _forgotten, self._session_id, where, self._door, self._owns_door)
 
+    def let_threads_go(self) -> None:
+        """It is closed: no thread waits for calls of its functions."""
+        if self._functions is not None:
+            self._functions.let_threads_go()
+
     def leave_to_its_place(self) -> None:
         """Do not look after its end: that of its place ends it too."""
         if self._finalizer is not None:

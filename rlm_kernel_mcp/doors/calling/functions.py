@@ -105,6 +105,10 @@ class Functions:
         if (end := self._begun.get(number)) is not None:
             end()
 
+    def let_threads_go(self) -> None:
+        """Nothing is called any more, for now. From any thread."""
+        self._workers.end()
+
     def close(self) -> None:
         """Take no more calls. Safe to call twice."""
         for number in list(self._begun):
@@ -145,7 +149,11 @@ def _written(name: str, value: Any) -> Said:
 
 def _words(error: BaseException) -> str:
     """An error's own words; of one that has none, or a key alone, with its name."""
-    words, kind = str(error)[:WORDS_CHARS_MAX], type(error).__name__
+    kind = type(error).__name__
+    try:
+        words = str.__getitem__(str(error), slice(WORDS_CHARS_MAX))
+    except BaseException:  # noqa: BLE001 (an error that cannot be said is one all the same)
+        words = ""
     return f"{kind}: {words}".rstrip(": ") if not words or isinstance(error, KeyError) else words
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 WORKERS_MAX: Final = 32
+IDLE_S: Final = 5.0
+"""A thread that has had nothing to do for so long ends, in whichever way its session goes."""
 
 Work = Callable[[], object]
 
@@ -18,17 +20,18 @@ Work = Callable[[], object]
 class Workers:
     """Those of one session. They keep nobody's process from ending."""
 
-    def __init__(self, most: int = WORKERS_MAX) -> None:
-        self._most = most
+    def __init__(self, most: int = WORKERS_MAX, idle_s: float = IDLE_S) -> None:
+        self._most, self._idle_s = most, idle_s
         self._changed = threading.Condition(threading.Lock())
         self._waiting: dict[Work, None] = {}
         """What no thread has begun, in its order."""
         self._threads = self._idle = 0
-        self._has_ended = False
+        self._is_over = False
 
     def do(self, work: Work) -> None:
         """Have something done, which must not raise."""
         with self._changed:
+            self._is_over = False
             self._waiting[work] = None
             if self._idle >= len(self._waiting):
                 self._changed.notify()
@@ -49,21 +52,22 @@ class Workers:
             work()
 
     def _next(self) -> Work | None:
-        """What is to be done next; None: nothing ever again."""
+        """What is to be done next; None: this thread has nothing to do any more."""
         with self._changed:
-            while not self._waiting and not self._has_ended:
+            if not self._waiting and not self._is_over:
                 self._idle += 1
-                self._changed.wait()
+                self._changed.wait_for(lambda: self._waiting or self._is_over, self._idle_s)
                 self._idle -= 1
-            if self._has_ended:
+            if not self._waiting:
+                self._threads -= 1
                 return None
             work = next(iter(self._waiting))
             del self._waiting[work]
             return work
 
     def end(self) -> None:
-        """Begin nothing more. Nobody waits for what is under way."""
+        """Begin nothing of what waits, and let the threads go. Nobody waits for what is under way."""
         with self._changed:
-            self._has_ended = True
+            self._is_over = True
             self._waiting.clear()
             self._changed.notify_all()

@@ -48,6 +48,14 @@ async def test_a_function_is_called_with_names_and_gives_json() -> None:
     assert where[0] != threading.get_ident() == where[1]
 
 
+class Unsayable(Exception):
+    """Its words are no text."""
+
+    def __str__(self) -> str:
+        words: str = self.args[0]
+        return words
+
+
 def fails(error: BaseException) -> Callable[[], None]:
     def function() -> None:
         raise error
@@ -62,8 +70,9 @@ def fails(error: BaseException) -> Callable[[], None]:
         (KeyError("x"), "KeyError: 'x'"),
         (RuntimeError(), "RuntimeError"),
         (SystemExit(3), "3"),
+        (Unsayable(5), "Unsayable"),
     ],
-    ids=["words", "key", "none", "exit"],
+    ids=["words", "key", "none", "exit", "unsayable"],
 )
 async def test_what_a_function_raises_are_its_words(error: BaseException, words: str) -> None:
     assert await called(fails(error)) == (None, words)
@@ -79,9 +88,13 @@ async def test_what_a_coroutine_function_raises_are_its_words_too() -> None:
     async def ends() -> None:
         raise SystemExit(3)
 
+    async def unsayable() -> None:
+        raise Unsayable(5)
+
     assert await called(function) == (None, "later")
     assert await called(cancelled) == (None, "It was cancelled.")
     assert await called(ends) == (None, "3")
+    assert await called(unsayable) == (None, "Unsayable")
 
 
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), "\ud800", object], ids=["set", "nan", "surrogate", "class"])
@@ -191,6 +204,16 @@ async def test_functions_run_beside_each_other_in_a_bounded_number_of_threads() 
         assert await asyncio.to_thread(done.acquire, timeout=WAIT_S)
     assert workers._threads == 3
     workers.end()
+    await until(lambda: workers._threads == 0)
+
+
+async def test_a_thread_that_has_nothing_to_do_ends_and_another_begins_when_there_is() -> None:
+    """A session may be forgotten, and its threads are not."""
+    workers, done = Workers(idle_s=0.0), threading.Semaphore(0)
+    for _ in range(2):
+        workers.do(partial(done.release))
+        assert await asyncio.to_thread(done.acquire, timeout=WAIT_S)
+        await until(lambda: workers._threads == 0)
 
 
 def look_up(customer: str, *, key: str = "sk-secret", limit: int = 5) -> list[str]:
