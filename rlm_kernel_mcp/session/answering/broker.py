@@ -179,9 +179,7 @@ class Broker:
             return Verdict.WAIT
         verdict = self.ledger.set_aside(job.cost)
         if verdict is Verdict.NO:
-            lack = self.ledger.lacks(1, job.cost.tokens_most, job.cost.usd_most)
-            what = f"The question, with up to {job.cost.most}, does not fit: {lack}. It was not asked."
-            self._settle(job, Failed("budget", what))
+            self._settle(job, Failed("budget", self.ledger.too_much(job.cost)))
         return verdict
 
     def may_ask_again(self, job: Job) -> str:

@@ -155,6 +155,11 @@ class Ledger:
             return f"${left.usd:.2f}{of} are left"
         return ""
 
+    def too_much(self, cost: Cost) -> str:
+        """Why a question of this cost is not asked, in words. Where none is left its size is not what decides."""
+        size = f", with up to {cost.most}," if self.left.subcalls else ""
+        return f"The question{size} does not fit: {self.lacks(1, cost.tokens_most, cost.usd_most)}. It was not asked."
+
     def set_aside(self, cost: Cost) -> Verdict:
         """Before a question is sent: reserve the most that it can cost, if it may be sent."""
         if self.lacks(1, cost.tokens_most, cost.usd_most):

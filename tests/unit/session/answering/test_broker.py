@@ -242,7 +242,7 @@ def test_what_does_not_fit_what_is_left_is_refused_and_what_was_answered_stays()
         asked(broker, givens, "a", "b", "c")
         await givens.all()
         assert [givens[number] for number in (1, 2, 3)] == ["echo of a", "echo of b", "budget"]
-        assert givens.message(3).endswith("0 of 3 questions are left. It was not asked.")
+        assert givens.message(3) == "The question does not fit: 0 of 3 questions are left. It was not asked."
         assert mine.subcalls == SubcallsUsed(3, 26)
         small = board.broker("s2", account(10, 2_500))
         asked(small, givens, "d", "x" * 1_000, first=4)
