@@ -13,7 +13,7 @@ import pytest
 from rlm_kernel_mcp.commands.doctor_questions import is_answered
 from tests.claude.scripted import KEY, Scripted
 from tests.endpoints.looking import environment_of, files_with, memory_of
-from tests.mcp.line_client import WAIT_S, LineClient
+from tests.mcp.line_client import SERVE, WAIT_S, LineClient
 from tests.processes import command_lines_below, left_over
 from tests.sessions import SessionDriver, end_session, open_registry, until
 
@@ -80,7 +80,8 @@ def test_a_server_that_ends_while_claude_is_asked_leaves_no_process_and_no_direc
     for name in ("server", "tmp"):
         (tmp_path / name).mkdir()
     scripted.plan(hangs=True, leaves_children=True)
-    client = LineClient(tmp_path / "server", scripted.environ | {"TMPDIR": str(tmp_path / "tmp")}, warm=False)
+    argv = (*SERVE, "--idle-timeout-s", "3600")  # never by a front: a host lives on where that ends
+    client = LineClient(tmp_path / "server", scripted.environ | {"TMPDIR": str(tmp_path / "tmp")}, argv, warm=False)
     try:
         client.initialize()
         session_id = client.open_session()
