@@ -95,6 +95,8 @@ WRONG: Final[Sequence[tuple[Sequence[str | Sequence[Call]], str]]] = (
     ([[("run_python", "[1]")]], "3 times in a row: The arguments are no JSON object."),
     ([[("run_python", '{"code": 1}')]], "3 times in a row: run_python needs `code`, a str."),
     ([[("open_url", "{}")]], "3 times in a row: There is no tool 'open_url': call run_python or final."),
+    ([[("final", '{"answer": "three"}')]], "3 times in a row: final needs either"),
+    ([[("final", '{"text": null, "variable": ""}')]], "3 times in a row: final needs either"),
     ([[("final", "{}")]], "3 times in a row: final needs either `text` or `variable`, a str."),
     ([[("final", '{"text": "a", "variable": "b"}')]], "3 times in a row: final needs either"),
     (["It is three."], "3 times in a row: Call run_python or final: nothing else is read."),
@@ -163,4 +165,30 @@ async def test_children_of_an_endpoint_work_side_by_side_and_end_with_an_interru
         await until(lambda: len(registry.handles.sessions) == 1)
         endpoint.held = lambda seen: False
         assert (await session.ok("rlm_query_batched('q', list('abcdef'))")).result == str(["found"] * 6)
+        await end_session(session)
+
+
+async def test_a_child_of_a_child_has_a_kernel_too_and_the_last_one_asks_a_model(tmp_path: Path) -> None:
+    """Three levels; what the lowest uses is used by all above it."""
+    async with Endpoint() as endpoint, asking(tmp_path, endpoint, RLM_SUBCALL_DEPTH="3") as registry:
+
+        def reply(seen: Seen) -> str | Sequence[Call]:
+            if not seen.tools:
+                return "leaf"
+            said = json.dumps(seen.body)
+            if "got = rlm_query" in said:
+                return final(variable="got")
+            return run(f"got = rlm_query('{'mid' if 'Question: top' in said else 'low'}', context)")
+
+        endpoint.reply = reply
+        session = await SessionDriver.open(registry, "alpha\n")
+        report = await session.ok("rlm_query('top', 'abc'), budget().depth, budget().subcalls")
+        assert report.result == "('leaf', 3, 993)"
+        await registry.complete_trace(session.session_id, None, None)
+        sessions = {one.session_id: one for one in registry.store.sessions()}
+        (child,) = (one for one in sessions.values() if one.depth == 1)
+        (below,) = (one for one in sessions.values() if one.depth == 2)
+        assert (child.parent, below.parent) == (session.session_id, child.session_id)
+        calls = [registry.store.subcalls.totals(one)[0] for one in (session.session_id, child.session_id)]
+        assert calls == [7, 6]
         await end_session(session)

@@ -237,7 +237,7 @@ class Broker:
         texts = (question.prompt, question.text or "", question.schema or "", question.repair or "")
         size = sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
         asked = Asked(question.prompt, question.text, model, question.schema, question.repair, question.conversation)
-        size += 0 if question.conversation is None else question.conversation.chars
+        size += 0 if question.conversation is None else question.conversation.utf8_bytes
         return Job(self, self._session_id, key, question, asked, self.ledger.cost(size + FRAME_BYTES))
 
     def _forget(self, job: Job) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, Unpack
 
+from rlm_kernel_mcp.context_wire import LoadContextReply
 from rlm_kernel_mcp.errors import RlmError, SessionBusy
 from rlm_kernel_mcp.session.answering.backends.replies import ANSWER_CHARS_MAX
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
@@ -28,9 +29,11 @@ from rlm_kernel_mcp.session.callers.ids import new_session_id
 from rlm_kernel_mcp.session.calls.wishes import StepWishes
 from rlm_kernel_mcp.session.children.nesting import Nest
 from rlm_kernel_mcp.session.children.turning import turn_of
+from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
+from rlm_kernel_mcp.session.kernels.context_loading import context_report
 from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, StepReport
 from rlm_kernel_mcp.session.states.lifecycle import Event
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -174,7 +177,7 @@ class Children:
             what = f"RLM_MAX_SESSIONS allows {counted(of.owner.limit, 'kernel')} at a time"
             raise SessionBusy(f"{what}, and the sessions above hold them: a child at depth {depth:,} would get none.")
         shared, session_id, text = self._shared, new_session_id(), question.text or ""
-        context = SessionContext(ContextSource())
+        context = SessionContext(ContextSource(), await _report_of(text, shared.means))
         contexts = ContextList(session_id, shared.means, shared.store, [context], of.contexts.contexts.roots)
         record = SessionRecord(
             session_id=session_id,
@@ -202,6 +205,26 @@ class Children:
             handles.let_go(session)
             raise
         return child
+
+
+async def _report_of(text: str, means: Means) -> ContextReport:
+    """What is known of a child's context before any kernel has it. Raises: ContextTooLarge."""
+    payload = await ContextSource(text).opened(means)
+    try:
+        assert payload.facts is not None  # of a text
+        facts = payload.facts
+        reply: LoadContextReply = {
+            "status": "ok",
+            "chars": facts.chars,
+            "lines": facts.lines,
+            "documents": [facts.chars],
+            "head": facts.head,
+            "tail": facts.tail,
+            "names": {},
+        }
+        return context_report(payload, reply)
+    finally:
+        payload.close()
 
 
 def open_children(nest: Nest | None, registry: Registry, shared: Resources) -> None:

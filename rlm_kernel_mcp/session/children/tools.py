@@ -81,10 +81,12 @@ def wanted(call: ToolCall) -> Run | Answer | Wrong:
     if call.name == RUN.name:
         code = found.get("code")
         return Run(code) if isinstance(code, str) and code else Wrong("run_python needs `code`, a str.")
-    given = {name: one for name in ("text", "variable") if (one := found.get(name)) not in (None, "")}
-    if len(given) > 1 or not all(isinstance(one, str) for one in given.values()) or not found:
-        return Wrong("final needs either `text` or `variable`, a str.")
-    return Answer(None if "variable" in given else given.get("text", ""), given.get("variable"))
+    text, variable = found.get("text"), found.get("variable")
+    if isinstance(text, str) and not variable:
+        return Answer(text, None)
+    if isinstance(variable, str) and variable and not text:
+        return Answer(None, variable)
+    return Wrong("final needs either `text` or `variable`, a str.")
 
 
 def shown(report: StepReport) -> str:

@@ -8,7 +8,7 @@ waits until somebody calls. Above: `session/steps/`, `session/calls/`, `session/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -154,8 +154,11 @@ class Desk:
         return [one.id for one in self._pile.taken if one.taken_by == by]
 
     def lease(self, most: int, room: int | None, by: str = "") -> QuestionPage | None:
-        """As many as are wanted, for the caller alone for a while; None: there is none that nobody has taken."""
-        free = self._pile.free
+        """As many as are wanted, for the caller alone for a while; None: there is none that nobody has taken.
+
+        One session to work in at most: that takes a while, and the others are shown to somebody else meanwhile.
+        """
+        free = _up_to_a_session(self._pile.free)
         items = self._noted(raw_page_of(free, most) if room is None else page_of(free, room, most))
         self._pile.lease([item.id for item in items], _now_s(), by)
         self._arm()
@@ -231,6 +234,13 @@ class Desk:
             one.on_end(None, "")
         self._arm()
         self.wake()
+
+
+def _up_to_a_session(free: Iterable[Parked]) -> Iterator[Parked]:
+    for one in free:
+        yield one
+        if one.kind == "rlm":
+            return
 
 
 def question_part(desk: Desk | None, name: str, offset: int, limit: int) -> VariableSlice:

@@ -104,9 +104,11 @@ async def test_the_final_answer_of_a_child_session_is_the_answer_of_its_question
     assert item.prompt.endswith("Question: Which word is last?")
     assert "is a text of 13 characters" in item.prompt
     child = parent.child(item)
+    listed = (await child.registry.list_sessions()).rows
+    assert [one.chars for one in listed if one.session_id == child.session_id] == [13]
+    assert await child.value("context") == "one two three"  # which needs a kernel, before any step
     first = await child.ok("context.split()[-1]")
-    assert (first.result, first.lost) == ("'three'", None)
-    assert (first.note or "").startswith("context is loaded: 13 characters")
+    assert (first.result, first.lost, first.note) == ("'three'", None, None)
     await child.finalize(var="context")
     done = await parent.session.end_of(1)
     assert (done.status, done.result) == ("ok", "'one two three'")
@@ -123,7 +125,9 @@ async def test_the_final_answer_of_a_child_session_is_the_answer_of_its_question
 
 async def test_an_answer_to_the_question_itself_is_taken_too_and_the_child_ends(parent: Parent) -> None:
     """A sub-agent that may not work there says why, or answers; nothing of its session goes on."""
-    first, second = await parent.asks("rlm_query_batched('How many?', ['a b', 'c'])", 2)
+    items = await parent.asks("rlm_query_batched('How many?', ['a b', 'c'])", 2)
+    # Either may have been opened first.
+    first, second = sorted(items, key=lambda item: "text of 3 characters" not in item.prompt)
     await parent.child(first).ok("x = 1")
     done = await parent.answer(AnswerGiven(first.id, "two"), AnswerGiven(second.id, error="not mine"))
     assert done.result == "['two', SubcallError('declined', 'not mine')]"
@@ -221,3 +225,69 @@ async def test_the_runtime_of_children_that_work_at_once_is_their_parents(
             await until(lambda before_ms=before_ms: step.timeout_ms > before_ms)  # type: ignore[misc]
     assert (await parent.session.end_of(1)).result == "['x', 'x', 'x']"
     await end_session(parent.session)
+
+
+async def test_a_sub_agent_takes_one_session_at_a_time_and_keeps_it_while_it_works_there(parent: Parent) -> None:
+    await parent.asks("sorted(rlm_query_batched('q', ['a', 'b']))", 2)
+    mine, other = await parent.answer(take=20), await parent.answer(take=20)
+    assert mine.questions is not None
+    assert other.questions is not None
+    assert [len(page.items) for page in (mine.questions, other.questions)] == [1, 1]
+    desk = parent.session.session.told.desk
+    assert desk is not None
+    (item,) = mine.questions.items
+    before_s = desk._pile._leases[item.id]
+    await parent.child(item).ok("1")
+    assert desk._pile._leases[item.id] > before_s
+    await parent.child(item).finalize(text="x")
+    await parent.child(other.questions.items[0]).finalize(text="y")
+    assert (await parent.session.end_of(1)).result == "['x', 'y']"
+
+
+async def test_no_child_is_opened_that_could_never_have_a_kernel(parent: Parent) -> None:
+    """Its parent, which waits, holds the only one that the client may have."""
+    session = parent.session.session
+    assert session.owner is not None
+    session.owner = replace(session.owner, limit=1)
+    report = await parent.session.ok("try:\n    rlm_query('q', 'text')\nexcept SubcallError as e:\n    print(e)")
+    assert report.stdout.startswith("too_many: RLM_MAX_SESSIONS allows 1 kernel at a time")
+    assert children_of(parent) == []
+
+
+async def test_what_a_child_s_code_asks_at_the_last_depth_a_model_is_asked(parent: Parent) -> None:
+    """Whoever drives the child answers that, at the child's own desk; it counts for the parent too."""
+    (item,) = await parent.asks("rlm_query('outer', 'text')")
+    child = Parent(parent.child(item), parent.books)
+    (inner,) = await child.asks("budget().depth, rlm_query('inner', context)")
+    assert (inner.kind, inner.prompt, inner.text) == ("llm", "inner", "text")
+    assert (await child.answer(AnswerGiven(inner.id, "found"))).result == "(1, 'found')"
+    await child.session.finalize(text="done")
+    done = await parent.session.end_of(1)
+    assert (done.result, done.budget.subcalls_left) == ("'done'", 198)
+
+
+async def test_more_children_than_may_be_open_are_refused_one_by_one(parent: Parent) -> None:
+    """However many threads a kernel asks with."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+def ask(number):
+    try:
+        return rlm_query('q', 'text')
+    except SubcallError as error:
+        return error.code
+pool = ThreadPoolExecutor(130)
+got = [pool.submit(ask, number) for number in range(130)]
+from collections import Counter
+"""
+    code += "Counter(one.result() for one in got).most_common()"
+    begun = await parent.session.begin(code)
+    nesting = parent.session.session.kernel.recovery.answering._answers  # type: ignore[attr-defined]
+    desk = parent.session.session.told.desk
+    assert desk is not None
+    await until(lambda: begun.step_index == 1 and desk._pile.waiting + desk._pile.leased > 0)
+    await until(lambda: nesting.broker.record.step.tally(1).asked == 130)
+    assert len(nesting._under_way) <= 100
+    report = await parent.session.interrupt()
+    assert report.status in ("interrupted", "kernel_died")
+    await until(lambda: not nesting._under_way)
+    await until(lambda: set(children_of(parent)) == {("finalized", "ended")})

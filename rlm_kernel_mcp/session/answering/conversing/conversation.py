@@ -68,12 +68,13 @@ class Conversation:
         return replace(self, turns=(*self.turns, *turns))
 
     @property
-    def chars(self) -> int:
-        """About how many characters are sent."""
-        tools = sum(len(tool.description) + len(str(tool.parameters)) for tool in self.tools)
-        return len(self.system) + tools + sum(map(_chars, self.turns))
-
-
-def _chars(turn: Turn) -> int:
-    calls = turn.calls if isinstance(turn, Says) else ()
-    return len(turn.text) + sum(len(call.name) + len(call.arguments) for call in calls)
+    def utf8_bytes(self) -> int:
+        """About how many bytes are sent."""
+        parts = [self.system, *(f"{tool.name}{tool.description}{tool.parameters}" for tool in self.tools)]
+        for turn in self.turns:
+            parts.append(turn.text)
+            if isinstance(turn, Says):
+                parts += (part for call in turn.calls for part in (call.id, call.name, call.arguments))
+            elif isinstance(turn, Result):
+                parts.append(turn.call_id)
+        return len("".join(parts).encode("utf-8", "surrogatepass"))
