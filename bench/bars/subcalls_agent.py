@@ -1,17 +1,19 @@
 """Questions of code that an agent answers: what passes through its window where it answers itself, and where others do.
 
-Is: characters of tool results, over the wire, of a driver that does as `delegate` says; they are exact. Is not: a
-model, nor what a sub-agent's own window has.
+Is: characters of tool results, over the wire, of a driver that does as `delegate` says; they are exact. By a host, as
+no sub-agent is suggested without one. Is not: a model, nor what a sub-agent's own window has.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from bench.measure import Amounts, Bar, Figures, Row
+from tests.front.hosts import Hosts
 from tests.mcp.line_client import LineClient, text_of
 
 ROWS = "".join(
@@ -71,15 +73,14 @@ def with_sub_agents(client: LineClient) -> int:
 
 async def subcalls_agent(_amounts: Amounts) -> list[Row]:
     """Two hundred questions of 270 characters."""
-    with tempfile.TemporaryDirectory(prefix="rlm-bench-") as directory:
-        place = Path(directory, "client")
-        place.mkdir()  # noqa: ASYNC240 (nothing else runs)
-        client = LineClient(place, {"RLM_SUBCALL_BACKEND": "agent"})
-        try:
-            client.initialize()
-            leased, direct = with_sub_agents(client), alone(client)
-        finally:
-            client.kill()
+    with (
+        tempfile.TemporaryDirectory(prefix="rlm-b-", dir="/tmp") as sockets,  # short, as the name of a socket has to be
+        tempfile.TemporaryDirectory(prefix="rlm-bench-") as directory,
+        closing(Hosts(Path(sockets), Path(directory))) as hosts,
+    ):
+        client = hosts.client(env={"RLM_SUBCALL_BACKEND": "agent"})
+        client.initialize()
+        leased, direct = with_sub_agents(client), alone(client)
     return [
         Row(
             "200 questions answered by sub-agents: characters of results for the agent that drives the session",

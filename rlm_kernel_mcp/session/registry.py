@@ -75,7 +75,7 @@ class Registry:
         self._writer = Writer(store)
         shared = (settings, starter.policy, self._pool, self._slots, store, self._writer)
         loaders = loaders_of(self._pool, starter.policy, settings)
-        self._board = switchboard_of(settings, store, self._writer)
+        self._board = switchboard_of(settings, store, self._writer, is_hosted=feeds is not None)
         self._calls = FunctionBoard(store, self._writer, self._board)
         self._shared = ServerResources(*shared, loaders, feeds or Feeds(), self._board, calls=self._calls)
         self.handles = Handles(self._shared)

@@ -43,16 +43,19 @@ class AgentBoard:
         *,
         lease_s: float = LEASE_S,
         patience_s: float = PATIENCE_S,
+        is_reached_by_others: bool = True,
     ) -> None:
-        """Without `books` nothing is kept."""
+        """Without `books` nothing is kept. `is_reached_by_others`: as `Desk` has it."""
         self._ceilings = ceilings
         self._books = books or NoBooks()
-        self._lease_s, self._patience_s = lease_s, patience_s
+        self._lease_s, self._patience_s, self._is_reached_by_others = lease_s, patience_s, is_reached_by_others
 
     def broker(self, session_id: str, account: Account, *, is_new: bool = False) -> Broker:
         """A session's own; as `Switchboard.broker` of `session/answering/switchboard.py`."""
         facts = replace(AGENT, form=f"{AGENT.form} {session_id}")  # no other session finds an answer under its key
-        parking = Parking(Desk(session_id, self._lease_s, self._patience_s), self._ceilings.subcalls)
+        of_all = self._is_reached_by_others
+        desk = Desk(session_id, self._lease_s, self._patience_s, is_reached_by_others=of_all)
+        parking = Parking(desk, self._ceilings.subcalls)
         of = (session_id, account, facts, self._ceilings)
         return made_broker(*of, sender=parking, books=self._books, is_new=is_new)
 

@@ -24,15 +24,17 @@ from rlm_kernel_mcp.store.writer import Writer
 from rlm_kernel_mcp.variables.subcalls import SubcallSettings
 
 
-def switchboard_of(settings: Settings, store: Store, writer: Writer) -> Nest | None:
-    """Who answers; None: nobody does."""
+def switchboard_of(settings: Settings, store: Store, writer: Writer, *, is_hosted: bool = True) -> Nest | None:
+    """Who answers; None: nobody does. `is_hosted`: several clients share this process, so that each can answer."""
     wanted = settings.subcalls
-    board = _board_of(wanted, store, writer)
+    board = _board_of(wanted, store, writer, is_hosted=is_hosted)
     way: Way = ByAgent() if wanted.backend == "agent" else Loop()
     return None if board is None else Nest(board, wanted.depth, way)
 
 
-def _board_of(wanted: SubcallSettings, store: Store, writer: Writer) -> Switchboard | AgentBoard | None:
+def _board_of(
+    wanted: SubcallSettings, store: Store, writer: Writer, *, is_hosted: bool
+) -> Switchboard | AgentBoard | None:
 
     def books_of(facts: Facts) -> StoreBooks:
         return StoreBooks(store, writer, facts, is_cached=wanted.is_cached, day_max=wanted.day_max)
@@ -40,7 +42,8 @@ def _board_of(wanted: SubcallSettings, store: Store, writer: Writer) -> Switchbo
     if wanted.backend == "none":
         return None
     if wanted.backend == "agent":
-        return AgentBoard(_ceilings(wanted), books_of(AGENT), lease_s=wanted.lease_s)
+        books = books_of(AGENT)
+        return AgentBoard(_ceilings(wanted), books, lease_s=wanted.lease_s, is_reached_by_others=is_hosted)
     backend = backend_of(wanted)
     books = books_of(backend.facts)
     return Switchboard(backend, _ceilings(wanted), books, books)

@@ -47,8 +47,16 @@ NOT_WAITING: Final = "rlm_answer without answers shows the questions that wait."
 class Desk:
     """One session's. Belongs to the event loop."""
 
-    def __init__(self, session_id: str, lease_s: float = LEASE_S, patience_s: float = PATIENCE_S) -> None:
-        self._session_id = session_id
+    def __init__(
+        self,
+        session_id: str,
+        lease_s: float = LEASE_S,
+        patience_s: float = PATIENCE_S,
+        *,
+        is_reached_by_others: bool = True,
+    ) -> None:
+        """`is_reached_by_others`: whether a client with a connection of its own can answer, as a sub-agent may be."""
+        self._session_id, self._is_reached_by_others = session_id, is_reached_by_others
         self._pile, self.lease_s = Pile(lease_s, patience_s), lease_s
         self._change = asyncio.Event()
         self._quiet_s = self._unquiet_since_s = self._told_s = 0.0
@@ -141,11 +149,13 @@ class Desk:
         `is_preview`: few of them, where others are to answer or are at it, or where each was shown before.
         """
         others = self._pile.for_others
-        are_theirs = others > DELEGATED_FROM or (others > 0 and self._pile.leased > 0)
+        are_many = self._is_reached_by_others and others > DELEGATED_FROM
+        are_theirs = are_many or (others > 0 and self._pile.leased > 0)
         is_short = is_preview and (are_theirs or all(one.shown_s is not None for one in self._pile.shown))
         page = page_of(self._pile.shown, min(room, PREVIEW_CHARS) if is_short else room, self._pile.waiting)
         shown = self._noted(page)
-        words = DELEGATE_CHILDREN if any(item.kind == "rlm" for item in shown) else DELEGATE if are_theirs else None
+        are_children = self._is_reached_by_others and any(item.kind == "rlm" for item in shown)
+        words = DELEGATE_CHILDREN if are_children else DELEGATE if are_theirs else None
         delegate = None if words is None else words.format(session_id=self._session_id)
         return QuestionPage(shown, self._pile.waiting, self._pile.leased, delegate)
 

@@ -24,6 +24,7 @@ def test_a_sub_agent_s_own_front_takes_questions_and_answers_them(hosts: Hosts) 
     session_id = driver.open_session()
     asks = driver.run(session_id, "sorted(llm_query_batched([f'q{n}' for n in range(30)]))[:2]")
     assert asks["questions"]["waiting"] == 30
+    assert asks["questions"]["delegate"].startswith(f"Session {session_id}: call rlm_answer with take=20")
     answers: list[dict[str, object]] = []
     while True:
         taken = helper.data("rlm_answer", session_id=session_id, answers=answers, take=20)
@@ -44,6 +45,8 @@ def test_a_server_of_its_own_cannot_answer_for_a_host(hosts: Hosts) -> None:
     asks = driver.run(session_id, "llm_query('q')")
     (item,) = asks["questions"]["items"]
     answers = [{"id": item["id"], "text": "a"}]
+    many = alone.run(alone.open_session(), "llm_query_batched([f'q{n}' for n in range(30)])")
+    assert (many["status"], many["questions"]["delegate"]) == ("needs_answers", None), "so no sub-agent is sent for it"
     error = alone.error("rlm_answer", session_id=session_id, answers=answers)
     assert error["code"] == "SESSION_BUSY"
     assert error["next_step"].startswith("Answer where the session is driven.")
