@@ -130,7 +130,8 @@ class StoreBooks:
             if self._unsent[session_id] > UNSENT_MAX:
                 return 0
         row_id = self._store.mint()
-        group = self._of(session_id, soon=entry.spent.attempts > 0)
+        # Calls of functions come by the thousand too, and nobody has paid for them.
+        group = self._of(session_id, soon=entry.spent.attempts > 0 and entry.question.kind != "function")
         group.rows.append((row_id, entry, self._now_iso()))
         group.held_chars += len(entry.question.prompt) + len(entry.question.text or "")
         if group.held_chars > PATIENT_CHARS or (group.is_urgent and len(group.rows) >= GROUP_ROWS):
