@@ -50,7 +50,8 @@ def llm_query(
     """Ask a model one question; returns its answer (str, or the value that `schema` asks for).
 
     prompt: the instruction. text: the data it is about, kept apart and marked as data (at most 400,000 characters in all).
-    schema: a JSON Schema (dict), or str, int, float, bool, list[...], or a list of allowed strings. fresh: no cached answer.
+    schema: a JSON Schema (dict), or str, int, float, bool, list[...], or a list of allowed strings.
+    fresh: ask anew, and keep that answer in place of an earlier one.
     model: another one of those that the user allows (RLM_SUBCALL_MODELS), if any; a refusal of one names those.
     Raises SubcallError (.code, .message). For many questions use llm_query_batched: one call in a loop waits each time.
     """  # noqa: E501
