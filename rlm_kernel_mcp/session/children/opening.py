@@ -157,6 +157,7 @@ class ChildSession:
         session.journal.closed(
             "finalized", finish_reason=ENDED, finished_at=session.finished_at, extra=json.dumps({ENDED: why})
         )
+        session.journal.keep_context(None, "")  # nobody can work in it any more
         await session.kernel.recovery.snapshots.remove()
         self._registry.handles.let_go(session)
 

@@ -60,8 +60,9 @@ class RunningStep:
     interrupt: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Done by `rlm_interrupt`: climb the ladder now."""
     preparation: asyncio.Future[None] | None = None
-    """Set while the session's values come back into a fresh kernel; then `rlm_interrupt` sets this and not
-    `interrupt`."""
+    """Set while the session's values come back into a fresh kernel; then `rlm_interrupt` sets this instead."""
+    relimited: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done when its limit has changed while it runs."""
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: Outcome | None = None
     row_id: int = 0
@@ -141,10 +142,7 @@ class RunningStep:
 
 
 async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: Callable[[str], None]) -> Outcome:
-    """Run a step's code to its end, by itself or by the ladder.
-
-    `on_rung` is told of each rung as it is climbed. Never raises for what the kernel does.
-    """
+    """Run a step's code to its end, by itself or by the ladder, each rung of which is told. It never raises."""
     watch = ResourceWatch(kernel, policy.limits)
     watch.begin_step()  # before the code is sent: what the kernel uses from then on is the step's
     execution = step.execution = kernel.client.execute(step.code, step.snapshot_request, step.index)
@@ -187,7 +185,10 @@ async def _wait(step: RunningStep, clock: StepClock, execution: Execution, watch
     waits: list[asyncio.Future[Any]] = [execution.done, step.interrupt, watch.exhausted]
     left_ns = step.timeout_ms * NS_PER_MS
     while left_ns > 0 and not any(one.done() for one in waits):
-        await asyncio.wait(waits, timeout=left_ns / NS_PER_S, return_when=asyncio.FIRST_COMPLETED)
+        if step.relimited.done():
+            step.relimited = asyncio.get_running_loop().create_future()
+        timeout_s = left_ns / NS_PER_S
+        await asyncio.wait([*waits, step.relimited], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         now_ns = time.monotonic_ns()
         left_ns = clock.deadline_ns(now_ns) - now_ns  # again: a pause has moved the deadline on
         if clock.is_paused and left_ns > 0:

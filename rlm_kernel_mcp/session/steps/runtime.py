@@ -29,3 +29,5 @@ class RunningLimit:
         step.limit(runtime_left_ms)
         if step.clock is not None:
             step.clock.limit(step.timeout_ms * NS_PER_MS)
+        if not step.relimited.done():
+            step.relimited.set_result(None)

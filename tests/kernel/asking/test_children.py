@@ -291,3 +291,14 @@ from collections import Counter
     assert report.status in ("interrupted", "kernel_died")
     await until(lambda: not nesting._under_way)
     await until(lambda: set(children_of(parent)) == {("finalized", "ended")})
+
+
+async def test_a_running_step_ends_when_all_of_the_runtime_is_its_children_s(parent: Parent) -> None:
+    """It is not waited for up to the deadline that it had before."""
+    await parent.session.begin("import time\ntime.sleep(3600)")
+    account = parent.session.session.account
+    await until(lambda: account.running is not None)
+    lent = account.lend(replace(ENOUGH, max_runtime_ms=account.limits.max_runtime_ms))
+    report = await parent.session.end_of(1)
+    assert (report.status, account.stop) == ("timeout", None)
+    account.take_back(lent)
