@@ -57,7 +57,11 @@ def test_a_step_that_asks_needs_answers_and_goes_on_with_them(client: LineClient
         "leased": 0,
         "delegate": None,
     }
-    assert client.data("rlm_await_step", session_id=session_id, step_index=1)["questions"] == page
+    again = "The questions were shown before, and go on waiting: answer them by rlm_answer."
+    assert again not in asks.get("note", "")
+    waited = client.data("rlm_await_step", session_id=session_id, step_index=1)
+    assert waited["questions"] == page
+    assert again in waited["note"]
     waits = {row["session_id"]: row.get("waits_for_answers") for row in client.data("rlm_list_sessions")["sessions"]}
     assert waits[session_id] == 2
     told = text_of(client.call("rlm_list_sessions", response_format="markdown"))

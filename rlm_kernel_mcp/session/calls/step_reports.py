@@ -31,6 +31,7 @@ NO_STEP: Final = "No step of this session has been run, and none asks anything."
 ENDED: Final = "Step {index} has ended and asks nothing any more; rlm_await_step shows what came of it."
 NOT_ASKED: Final = "What the code of this session asks is not answered by rlm_answer (RLM_SUBCALL_BACKEND)."
 GO_ON: Final = "Go on with rlm_run_repl; rlm_await_step shows what came of a step."
+SHOWN_BEFORE: Final = "The questions were shown before, and go on waiting: answer them by rlm_answer."
 STILL: Final = "Taken over this connection before, and not answered yet: {numbers}."
 STILL_SHOWN: Final = 20
 LEASED: Final = "{what} with others, who have {lease} for each; what they do not answer comes back here."
@@ -117,6 +118,7 @@ class StepReports:
         # What it has printed came with the page before, and comes again with its end.
         outcome = Outcome("running", step.elapsed_ms, subcalls=step.subcalls()) if is_answer else partial_outcome(step)
         outcome.status = "needs_answers"
+        outcome.news = SHOWN_BEFORE if desk.was_shown and not is_answer else ""
         outcome.page = desk.raw_page if is_raw else partial(desk.page, is_preview=not is_answer)
         return outcome
 

@@ -138,6 +138,11 @@ class Desk:
         """How many questions others have taken."""
         return self._pile.leased
 
+    @property
+    def was_shown(self) -> bool:
+        """Whether each question that nobody has taken was on a page before."""
+        return all(one.shown_s is not None for one in self._pile.shown)
+
     def raw_page(self, _room: int = 0) -> QuestionPage:
         """The first questions that nobody has taken, for a program."""
         shown = self._noted(raw_page_of(self._pile.shown, RAW_QUESTIONS))
@@ -151,7 +156,7 @@ class Desk:
         others = self._pile.for_others
         are_many = self._is_reached_by_others and others > DELEGATED_FROM
         are_theirs = are_many or (others > 0 and self._pile.leased > 0)
-        is_short = is_preview and (are_theirs or all(one.shown_s is not None for one in self._pile.shown))
+        is_short = is_preview and (are_theirs or self.was_shown)
         page = page_of(self._pile.shown, min(room, PREVIEW_CHARS) if is_short else room, self._pile.waiting)
         shown = self._noted(page)
         are_children = self._is_reached_by_others and any(item.kind == "rlm" for item in shown)
