@@ -117,7 +117,9 @@ async def test_doctor_asks_one_question_where_that_is_wanted(capsys: pytest.Capt
         endpoint.faults.append(says(401, {"error": {"message": f"wrong {KEY}"}}))
         assert not await asyncio.to_thread(is_answered, settings)
         assert len(endpoint.seen) == 2
-    assert not await asyncio.to_thread(is_answered, load_settings("/", {"HOME": "/h"}).subcalls)
+    assert not await asyncio.to_thread(
+        is_answered, load_settings("/", {"HOME": "/h", "RLM_SUBCALL_BACKEND": "none"}).subcalls
+    )
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{settings.where} answers as m-2026: ")
     assert first.endswith(" ms, 13 tokens.")
