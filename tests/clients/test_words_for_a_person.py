@@ -30,8 +30,11 @@ SAID: Final = {
     "!ls": "no process can be started in a session; use Python",
     "%pip install pandas": "%pip is refused by the policy of this session",
     "Out[1]": "`_` is the last one",
-    **dict.fromkeys(("llm_query('x')", "llm_query_batched(['x'])"), "off: No language model can be asked here"),
-    **dict.fromkeys(("FINAL('x')", "FINAL_VAR(x)", "rlm_query('x')", "ctx", "docs", "SHOW_VARS()"), "is not defined"),
+    **dict.fromkeys(
+        ("llm_query('x')", "llm_query_batched(['x'])", "rlm_query('x', 'y')"),
+        "off: No language model can be asked here",
+    ),
+    **dict.fromkeys(("FINAL('x')", "FINAL_VAR(x)", "llm_batch(['x'])", "ctx", "docs", "SHOW_VARS()"), "is not defined"),
     **dict.fromkeys(("rlm_finalize('x')", "rlm_get_var('x')", "await_step(1)"), "is not defined"),
 }
 

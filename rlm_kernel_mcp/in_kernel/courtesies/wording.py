@@ -93,10 +93,7 @@ AGENT: Final = Wording(
             "The final answer is given by the tool rlm_finalize (final_var_name or final_text), not in a step.",
         ),
         **dict.fromkeys(
-            (
-                *("llm_batch", "rlm_query", "rlm_query_batched"),
-                *("llm", "sub_llm", "sub_rlm"),
-            ),
+            ("llm", "llm_batch", "sub_llm", "sub_rlm"),
             "A step cannot ask a language model: read what it printed yourself, and go on in the next step.",
         ),
         **dict.fromkeys(_OUT_NAMES, _OUT),
