@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -63,29 +64,30 @@ def main() -> int:
     asked = made.parse_args()
     try:
         if asked.program:
-            return _program(asked)
+            with _lines(asked.json) as tell:
+                return _program(asked, tell)
         if asked.agent == "loop" and not asked.model:
             made.error("--agent loop needs --model")
         if asked.sub_calls == "openai" and not (asked.sub_model or asked.model):
             made.error("--sub-calls openai needs --sub-model, or --model")
-        return _agent(asked)
+        with _lines(asked.json) as tell:
+            return _agent(asked, tell)
     except Missing as missing:
         print(f"bin/bench-dense: {missing}", file=sys.stderr)
         return 2
 
 
-def _program(asked: argparse.Namespace) -> int:
+def _program(asked: argparse.Namespace, tell: Callable[[str], None]) -> int:
     done = []
     with program.server() as client:
         for paper in _papers(asked, (SHORTEST, LONGEST), seeds=3):
             ran = program.run(client, paper)
             done.append(ran)
+            tell(report.program_json(ran))
             wrong = [kind for kind, score in ran.scores.items() if score != 1]
             print(f"{paper.name}: {'exact' if not wrong else f'NOT EXACT: {wrong}'}", file=sys.stderr, flush=True)
     print(f"Who answers is {program.ANSWERER}.\n")
     print(report.table(report.PROGRAM_HEADINGS, report.program_rows(done)))
-    if asked.json:
-        asked.json.write_text("".join(report.program_json(ran) + "\n" for ran in done), encoding="utf-8")
     if not (asked.family or asked.lengths or asked.seeds):
         facts = (machine_report.now(), machine_report.versions())
         RESULTS.write_text(report.program_markdown(done, facts), encoding="utf-8")
@@ -93,7 +95,7 @@ def _program(asked: argparse.Namespace) -> int:
     return int(any(score != 1 for ran in done for score in ran.scores.values()))
 
 
-def _agent(asked: argparse.Namespace) -> int:
+def _agent(asked: argparse.Namespace, tell: Callable[[str], None]) -> int:
     agent: Agent = Loop(asked.model) if asked.agent == "loop" else Codex(asked.model, asked.codex)
     subcalls = Subcalls(asked.sub_calls, asked.sub_model or asked.model or "")
     prices: dict[str, Prices | None] = {"model": asked.price, "sub_model": asked.sub_price or asked.price}
@@ -104,16 +106,31 @@ def _agent(asked: argparse.Namespace) -> int:
     results = list[Result]()
     for result in islice(evaluate(agent, papers, subcalls), asked.tasks):
         results.append(result)
-        dollars = dollars_of(result, prices)
+        tell(report.result_json(result, dollars_of(result, prices)))
         print(f"{result.paper}, {result.kind}: {result.score:.3f} {result.used.failure}", file=sys.stderr, flush=True)
-        if asked.json:  # as they come: a run may be ended before its end
-            with asked.json.open("w" if len(results) == 1 else "a", encoding="utf-8") as file:
-                file.write(report.result_json(result, dollars) + "\n")
     for name in [asked.real] if asked.real else dict.fromkeys(paper.family for paper in papers):
         own = [one for one in results if asked.real or any(p.family == name and p.name == one.paper for p in papers)]
         label = name if asked.real else f"{name} (seeded, ours)"
         print(report.agent_text(report.agent_summary(label, agent.name, own, prices), own) + "\n")
     return 0
+
+
+@contextmanager
+def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """What writes a line at once, since a run may be ended before its end; nothing without a file.
+
+    Raises:
+        Missing: the file cannot be written, which is found before anything is paid for.
+    """
+    if path is None:
+        yield lambda line: None
+        return
+    try:
+        file = path.open("w", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise Missing(f"{path} cannot be written ({error.strerror}); give --json another file.") from error
+    with file:
+        yield lambda line: print(line, file=file)
 
 
 def _papers(asked: argparse.Namespace, lengths: tuple[int, int], seeds: int) -> Iterator[Paper]:

@@ -266,3 +266,13 @@ def test_the_client_library_that_is_missing_is_named(
     assert ended(monkeypatch, "--agent", "loop", "--model", "m", "--family", "needle", "--lengths", "13") == 2
     assert "bin/setup --with openai" in capsys.readouterr().err
     assert os.environ.get("OPENAI_API_KEY") != "sk-canary"
+
+
+@pytest.mark.parametrize("words", [["--program"], ["--agent", "loop", "--model", "m"]])
+def test_a_file_that_cannot_be_written_is_refused_before_a_task_is_begun(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a task costs would be lost."""
+    monkeypatch.setattr(command, "_papers", lambda *_: pytest.fail("a task was begun"))
+    assert ended(monkeypatch, *words, "--json", str(tmp_path / "missing" / "rows")) == 2
+    assert "cannot be written (No such file or directory); give --json another file." in capsys.readouterr().err
