@@ -106,7 +106,7 @@ class Workload:
 
     def _heard(self, report: dict[str, Any]) -> None:
         """Whatever the fault, a report has every field of the contract."""
-        assert STEP_FIELDS <= set(report) <= STEP_FIELDS | {"note"}, report
+        assert STEP_FIELDS <= set(report) <= STEP_FIELDS | {"note", "subcalls"}, report
         self.model.told(report["lost"])
 
     def work(self) -> None:
