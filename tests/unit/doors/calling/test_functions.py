@@ -179,10 +179,10 @@ async def test_what_waits_for_a_thread_and_is_dropped_or_closed_never_begins() -
     dropped = set(range(WORKERS_MAX, WORKERS_MAX + 5))
     for number in dropped:
         functions.drop(number)
-    functions.drop(0)
     async with asyncio.timeout(WAIT_S):
         assert {await gave.get() for _ in dropped} == dropped
         await until(lambda: len(ran) == WORKERS_MAX)
+        functions.drop(0)
         functions.close()
         gate.set()
         assert {await gave.get() for _ in range(WORKERS_MAX + 5)} == set(range(WORKERS_MAX + 10)) - dropped
