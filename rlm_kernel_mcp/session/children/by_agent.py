@@ -35,8 +35,16 @@ class ByAgent:
             if not handed.done():
                 handed.set_result((answer, by))
 
-        prompt = by_agent(child.session_id, question)
-        one = desk.put(prompt, None, question.schema, step_index=question.step_index, on_end=on_end, kind="rlm")
+        one = desk.put(
+            question.prompt,
+            question.text,
+            question.schema,
+            step_index=question.step_index,
+            on_end=on_end,
+            kind="rlm",
+            child=child.session_id,
+            told=by_agent(child.session_id, question),
+        )
         child.on_use = lambda: desk.renew(one)
         try:
             ends: set[asyncio.Future[Any]] = {child.final, handed}

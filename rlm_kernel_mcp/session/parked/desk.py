@@ -78,7 +78,7 @@ class Desk:
         if self._pile.waiting:  # a page that was due is not any more: somebody may have been woken for it
             self._arm()
 
-    def put(
+    def put(  # noqa: PLR0913 (what a question is made of)
         self,
         prompt: str,
         text: str | None,
@@ -87,13 +87,19 @@ class Desk:
         step_index: int,
         on_end: OnEnd,
         kind: Kind = "llm",
+        child: str = "",
+        told: str = "",
     ) -> Parked:
-        """A question begins to wait. `on_end` is called once, unless it is dropped before."""
+        """A question begins to wait. `on_end` is called once, unless it is dropped before.
+
+        `child`, `told`: as `Parked` has them.
+        """
         now_s = _now_s()
         if not self._pile.waiting:
             self._unquiet_since_s = now_s
         self.heard()
-        one = self._pile.put(prompt, text, schema, step_index=step_index, now_s=now_s, on_end=on_end, kind=kind)
+        more = {"child": child, "told": told}
+        one = self._pile.put(prompt, text, schema, step_index=step_index, now_s=now_s, on_end=on_end, kind=kind, **more)
         self._arm()
         return one
 
@@ -269,7 +275,7 @@ def question_part(desk: Desk | None, name: str, offset: int, limit: int) -> Vari
     shown, covered = safe_prefix(body[offset : offset + limit + 1], limit)
     end = offset + covered
     more = covered > 0 and end < len(body)
-    note = f"Its prompt has {len(one.prompt):,} characters; its text follows after an empty line."
+    note = f"Its prompt has {len(one.for_agents.prompt):,} characters; its text follows after an empty line."
     following, cut = end if more else None, more or offset > 0
     return VariableSlice(name, "question", len(body), shown, True, len(body), offset, following, cut, note)
 

@@ -48,29 +48,31 @@ def page_of(free: Iterable[Parked], room: int, most: int) -> list[tuple[Parked, 
     for one in free:
         if len(page) == most:
             break
-        item = _whole(one, room)
+        item = _whole(one.for_agents, room)
         if item is None and page:
             break
-        item = item or _cut(one, room)
+        item = item or _cut(one.for_agents, room)
         page.append((one, item))
         room -= item.chars
     return page
 
 
 def raw_page_of(free: Iterable[Parked], most: int) -> list[tuple[Parked, AskedItem]]:
-    """The same for a program: whole, with nothing made safe."""
+    """The same for a program: whole, with nothing made safe, and in the words of the code that asks."""
     page: list[tuple[Parked, AskedItem]] = []
     room = RAW_CHARS
     for one in islice(free, most):
         room -= one.chars
         if room < 0 and page:
             break
-        page.append((one, AskedItem(one.id, one.prompt, one.text, one.schema, one.chars, kind=one.kind)))
+        item = AskedItem(one.id, one.prompt, one.text, one.schema, one.chars, kind=one.kind, child_session=one.child)
+        page.append((one, item))
     return page
 
 
 def body_of(one: Parked) -> str:
-    """All of a question as one text."""
+    """All of a question as one text, for an agent."""
+    one = one.for_agents
     schema = None if one.schema is None else f"The answer is to be JSON that has this JSON Schema: {one.schema}"
     return "\n\n".join(part for part in (one.prompt, one.text, schema) if part is not None)
 
@@ -83,7 +85,7 @@ def _whole(one: Parked, room: int) -> AskedItem | None:
         item = _call(one, room)
         return item if item.chars <= room else None
     text, schema = (None if part is None else safe_text(part) for part in (one.text, one.schema))
-    item = AskedItem(one.id, safe_text(one.prompt), text, schema, one.chars, kind=one.kind)
+    item = AskedItem(one.id, safe_text(one.prompt), text, schema, one.chars, kind=one.kind, child_session=one.child)
     return item if item.chars <= room else None
 
 
@@ -111,4 +113,4 @@ def _heads(one: Parked, schema: str | None, room: int) -> AskedItem:
     prompt, prompt_chars = safe_prefix(one.prompt, prompt_room)
     text, text_chars = (None, 0) if one.text is None else safe_prefix(one.text, text_room)
     is_cut = prompt_chars + text_chars < one.chars or schema != one.schema
-    return AskedItem(one.id, prompt, text, schema, one.chars, is_cut, one.kind)
+    return AskedItem(one.id, prompt, text, schema, one.chars, is_cut, one.kind, child_session=one.child)

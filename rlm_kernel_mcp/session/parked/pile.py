@@ -11,7 +11,7 @@ answer it, leased or not, and the first answer counts. So a lease that is lost w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Final
 
@@ -46,6 +46,15 @@ class Parked:
     """When somebody was first shown it."""
     taken_by: str = ""
     """Who took it last."""
+    child: str = ""
+    """The session in which it is to be answered, if it has one."""
+    told: str = ""
+    """What an agent is shown in the place of prompt and text, where that is something else: it has tools."""
+
+    @property
+    def for_agents(self) -> Parked:
+        """As somebody with tools is shown it."""
+        return replace(self, prompt=self.told, text=None) if self.told else self
 
     @property
     def chars(self) -> int:
@@ -101,10 +110,14 @@ class Pile:
         now_s: float,
         on_end: OnEnd,
         kind: Kind = "llm",
+        child: str = "",
+        told: str = "",
     ) -> Parked:
         """A question begins to wait."""
         self._last_id = max(self._last_id, step_index * IDS_OF_A_STEP) + 1
-        one = Parked(self._last_id, prompt, text, schema, now_s + self._patience_s, on_end, kind)
+        one = Parked(
+            self._last_id, prompt, text, schema, now_s + self._patience_s, on_end, kind, child=child, told=told
+        )
         self._all[one.id] = one
         (self._calls if kind == "function" else self._free)[one.id] = one
         return one

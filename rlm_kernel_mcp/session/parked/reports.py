@@ -33,6 +33,9 @@ class AskedItem:
     arguments, which are a JSON object."""
     args: dict[str, Any] | None = None
     """The same as a value that is safe to show; None where only their text is shown."""
+    child_session: str = ""
+    """Of a question of the kind `rlm`: the session that has its text as `context`, and whose final answer is taken as
+    the answer. A program has the text here too, unless that is too long for a message."""
 
     def row(self) -> dict[str, Any]:
         """What the client gets."""
@@ -43,6 +46,7 @@ class AskedItem:
         else:
             row |= {"prompt": self.prompt} | ({} if self.text is None else {"text": self.text})
             row |= {} if self.schema is None else {"schema": self.schema}
+            row |= {"child_session": self.child_session} if self.child_session else {}
         return row | {"total_chars": self.total_chars} | ({"cut": True} if self.cut else {})
 
     @cached_property

@@ -60,9 +60,8 @@ class Parent:
 
     def child(self, item: AskedItem) -> SessionDriver:
         """The session that a question names."""
-        found = re.search(r"Work on session (s_[a-z0-9]{8}) with rlm_run_repl", item.prompt)
-        assert found is not None, item
-        return SessionDriver(self.session.registry, found[1])
+        assert f"Work on session {item.child_session} with rlm_run_repl" in item.prompt
+        return SessionDriver(self.session.registry, item.child_session)
 
     async def lines(self) -> list[dict[str, Any]]:
         """What the trace tells of each question."""

@@ -107,3 +107,36 @@ def test_a_page_is_no_longer_than_asked_for(texts: list[tuple[str, str | None]],
         assert item.total_chars == one.chars
         assert item.cut or (item.text is None) is (one.text is None)
     assert not any(item.cut for item in shown[1:])
+
+
+def a_question_with_a_session() -> Parked:
+    return replace(
+        parked(1, "How many?", "a b c", '{"type":"integer"}'),
+        kind="rlm",
+        child="s_abcdefgh",
+        told="Work on session s_abcdefgh. Question: How many?",
+    )
+
+
+def test_a_program_is_given_the_question_of_a_session_with_its_text() -> None:
+    """It may have no tools: it can answer as any other question, and knows where code would answer it."""
+    ((_, raw),) = raw_page_of([a_question_with_a_session()], 1)
+    assert (raw.prompt, raw.text, raw.schema) == ("How many?", "a b c", '{"type":"integer"}')
+    assert (raw.kind, raw.child_session, raw.total_chars) == ("rlm", "s_abcdefgh", 14)
+
+
+@pytest.mark.parametrize("room", [1_000, 170])
+def test_an_agent_is_told_where_the_question_of_a_session_is_answered(room: int) -> None:
+    """Whole or cut: its text would take the window that the session is there to save."""
+    (shown,) = items(a_question_with_a_session(), room=room)
+    assert shown.prompt.startswith("Work on session")
+    assert (shown.text, shown.child_session) == (None, "s_abcdefgh")
+    assert shown.row()["child_session"] == "s_abcdefgh"
+    assert body_of(a_question_with_a_session()).startswith("Work on session s_abcdefgh")
+    assert "a b c" not in body_of(a_question_with_a_session())
+
+
+def test_a_question_without_a_session_names_none() -> None:
+    """Its row is as it was."""
+    (shown,) = items(parked(1), room=1_000)
+    assert "child_session" not in shown.row()
