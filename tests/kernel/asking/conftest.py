@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
 from rlm_kernel_mcp.session.asking.answers import Switchboard
 from rlm_kernel_mcp.session.registry import Registry
 from tests.kernel.asking.scripted import ScriptedAnswers, ScriptedBoard
@@ -20,6 +21,23 @@ class Pair:
 
     session: SessionDriver
     answers: ScriptedAnswers
+
+
+class Here(RegistryCalls):
+    """`Door` to a registry that lives on."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def registry(self, session_id: str | None = None) -> Registry:
+        del session_id
+        return self._registry
+
+    async def open(self) -> None:
+        """It is."""
+
+    async def close(self) -> None:
+        """It stays."""
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.api import AsyncSession
 from rlm_kernel_mcp.errors import SessionFinalized
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
@@ -21,6 +22,7 @@ from rlm_kernel_mcp.session.children.opening import open_children
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, AskedItem, Handed
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import Guardrails, StepReport
+from tests.kernel.asking.conftest import Here
 from tests.sessions import AMPLE, WAIT_S, SessionDriver, end_session, until
 
 pytestmark = pytest.mark.anyio
@@ -184,6 +186,29 @@ async def test_a_program_that_answers_nothing_is_told_so_before_a_child_is_opene
     report = await parent.session.ok(code, answers=False)
     assert report.stdout == "refused 200\n"
     assert children_of(parent) == []
+
+
+async def test_a_program_answers_the_question_of_a_child_from_its_text_or_by_code_in_the_child(
+    nested_registry: tuple[Registry, StoreBooks],
+) -> None:
+    """A plain model has no tools: it is given what the code asked, as `llm_query` gives it."""
+    door = Here(nested_registry[0])
+    children = list[str]()
+
+    async def answer(asked: AskedItem) -> str:
+        children.append(asked.child_session)
+        if asked.prompt == "plain":
+            assert asked.kind == "rlm"
+            return f"{asked.prompt}: {(asked.text or '').upper()} for {asked.schema}"
+        async with AsyncSession(door=door, session_id=asked.child_session) as child:
+            await child.run("found = f'{len(context.split())} words'")
+            return (await child.finalize(final_var_name="found")).final_answer
+
+    async with asyncio.timeout(WAIT_S), AsyncSession(door=door, context_text="alpha") as session:
+        report = await session.run("rlm_query_batched(['plain', 'code'], ['one two', 'a b c'])", answer=answer)
+        assert report.result == "['plain: ONE TWO for None', '3 words']"
+        rows = await asyncio.to_thread(nested_registry[0].store.sessions)
+        assert sorted(children) == sorted(one.session_id for one in rows if one.parent == session.session_id)
 
 
 def children_of(parent: Parent) -> list[tuple[str, str]]:

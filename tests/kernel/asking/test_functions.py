@@ -16,9 +16,8 @@ from rlm_kernel_mcp.api import AsyncSession
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.questions_wire import CALLING
 from rlm_kernel_mcp.session.registry import Registry
-from tests.kernel.asking.conftest import answered_by
+from tests.kernel.asking.conftest import Here, answered_by
 from tests.kernel.asking.scripted import ScriptedBoard
-from tests.kernel.asking.test_programs import Here
 from tests.sessions import WAIT_S
 
 pytestmark = pytest.mark.anyio

@@ -8,32 +8,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from rlm_kernel_mcp.api import AskedItem, AsyncSession
-from rlm_kernel_mcp.doors.registry_calls import RegistryCalls
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.boards.agents import AgentBoard
 from rlm_kernel_mcp.session.boards.parking import UNATTENDED
 from rlm_kernel_mcp.session.registry import Registry
-from tests.kernel.asking.conftest import answered_by
+from tests.kernel.asking.conftest import Here, answered_by
 from tests.sessions import WAIT_S
 
 pytestmark = pytest.mark.anyio
-
-
-class Here(RegistryCalls):
-    """`Door` to a registry that lives on."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    async def registry(self, session_id: str | None = None) -> Registry:
-        del session_id
-        return self._registry
-
-    async def open(self) -> None:
-        """It is."""
-
-    async def close(self) -> None:
-        """It stays."""
 
 
 @pytest.fixture
