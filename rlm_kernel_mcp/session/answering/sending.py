@@ -129,9 +129,10 @@ class Sender:
     def pump(self) -> None:
         """Send what may be sent now."""
         loop = asyncio.get_running_loop()
+        now_s = loop.time()  # read once: what comes due between two looks at the clock is neither taken nor waited for
         self._refused = 0
-        while (job := self._turns.take(loop.time(), self._admit)) is not None:
-            job.begun_s = loop.time()
+        while (job := self._turns.take(now_s, self._admit)) is not None:
+            job.begun_s = now_s
             job.first_s = job.first_s if job.attempts else job.begun_s
             job.attempts, job.outcome, job.is_begun = job.attempts + 1, None, False
             job.task = loop.create_task(self._ask(job), name="question to a model")
@@ -139,7 +140,7 @@ class Sender:
             job.task.add_done_callback(partial(self._ended, job))
         if self._refused >= REFUSED_AT_ONCE:
             loop.call_soon(self.pump)
-        self._set_wake(loop)
+        self._set_wake(loop, now_s)
 
     async def close(self) -> None:
         """End what was begun. Safe to call twice."""
@@ -283,8 +284,8 @@ class Sender:
         elif unanswered.code == "rate_limited":
             self._turns.hold_until(now_s + (asked_s or pause or 0.0))
 
-    def _set_wake(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _set_wake(self, loop: asyncio.AbstractEventLoop, taken_s: float) -> None:
         if self._wake is not None:
             self._wake.cancel()
-        at_s = self._turns.wake_at(loop.time())
+        at_s = self._turns.wake_at(taken_s)
         self._wake = None if at_s is None else loop.call_at(at_s, self.pump)

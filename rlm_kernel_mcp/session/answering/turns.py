@@ -106,7 +106,10 @@ class Turns(Generic[J]):
         return None
 
     def wake_at(self, now_s: float) -> float | None:
-        """When `take` may have something that it has not now, if nothing else happens; None: never."""
+        """When `take` may have something that it has not now, if nothing else happens; None: never.
+
+        `now_s`: the moment that `take` was given last. What is due by then it has looked at, and only that.
+        """
         if not self._queues and not self._later:
             return None
         moments = [at_s for at_s, _, _, _ in self._later[:1]]

@@ -6,6 +6,7 @@ import asyncio
 import selectors
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from rlm_kernel_mcp.session.account import Account
@@ -37,21 +38,23 @@ class _JumpingSelector(selectors.DefaultSelector):
 class ScriptedLoop(asyncio.SelectorEventLoop):
     """Its clock stands still while there is something to do, and else goes to the next timer at once."""
 
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    def __init__(self, look_s: float = 0.0) -> None:
+        """`look_s`: how far it goes on with each look at it, as on a machine that is busy with something else."""
+        self._jumping, self._look_s = _JumpingSelector(), look_s
         super().__init__(self._jumping)
 
     def time(self) -> float:
+        self._jumping.now_s += self._look_s
         return self._jumping.now_s
 
 
-def played(main: Callable[[], Awaitable[T]]) -> T:
+def played(main: Callable[[], Awaitable[T]], look_s: float = 0.0) -> T:
     """The result of a coroutine on a loop with a scripted clock."""
 
     async def run() -> T:
         return await main()
 
-    with asyncio.Runner(loop_factory=ScriptedLoop) as runner:
+    with asyncio.Runner(loop_factory=partial(ScriptedLoop, look_s)) as runner:
         return runner.run(run())
 
 
