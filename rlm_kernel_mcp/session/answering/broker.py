@@ -58,6 +58,7 @@ class Broker:
         self.model, self.has_tools, self.why_off = facts.model, facts.has_tools, sender.off
         self._facts = facts
         self.ledger = ledger
+        ledger.freed = lambda: asyncio.get_running_loop().call_soon(sender.pump)
         self._books = books
         self.record = Record(session_id, facts, books)
         self._jobs: dict[Place, Job] = {}

@@ -117,6 +117,10 @@ class Ledger:
         """What was used since it was made."""
         self.above: Ledger | None = None
         """That of the session whose code has asked for this one: what is spent here is spent there too."""
+        self._is_waited_for = False
+        self.freed: Callable[[], object] = lambda: None
+        """Told when something is given back for which a question waits: a child gives back too, and nobody else tells
+        who sends this session's questions."""
 
     @property
     def used(self) -> Used:
@@ -165,6 +169,7 @@ class Ledger:
         if self.lacks(1, cost.tokens_most, cost.usd_most):
             # Never for what others of the session above have set aside: one of them waits for this one.
             could_be_less = self._open > 0 and self.limits.subcalls > self._subcalls + self._open
+            self._is_waited_for |= could_be_less
             return Verdict.WAIT if could_be_less else Verdict.NO
         self._reserve(cost.tokens_most, cost.usd_most, 1)
         return Verdict.GO
@@ -192,6 +197,9 @@ class Ledger:
         self._open -= 1
         self._tokens_set_aside -= cost.tokens_most
         self._usd_set_aside = max(0.0, self._usd_set_aside - cost.usd_most) if self._open else 0.0
+        if self._is_waited_for:
+            self._is_waited_for = False
+            self.freed()
         if self.above is not None:
             self.above.give_back(cost)
 

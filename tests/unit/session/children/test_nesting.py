@@ -1,0 +1,126 @@
+"""What a session's questions and its children wait for of one another, they get."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
+from rlm_kernel_mcp.session.answering.keeping import NOTHING
+from rlm_kernel_mcp.session.answering.questions import Answered, Given, Question
+from rlm_kernel_mcp.session.answering.switchboard import Switchboard
+from rlm_kernel_mcp.session.boards.agents import AgentBoard
+from rlm_kernel_mcp.session.children.nesting import Board, Nest, Nesting
+from rlm_kernel_mcp.session.children.protocol import Ended
+from rlm_kernel_mcp.session.parked.desk import Desk
+from rlm_kernel_mcp.session.parked.reports import AnswerGiven
+from rlm_kernel_mcp.session.reports import Guardrails, StepReport
+from tests.unit.session.answering.scripted import Givens, ScriptedBackend, account, passes, played, question
+
+TOKENS: Final = 5_000
+"""Of the session above; a question has up to 2,301 and half of its bytes."""
+LONG: Final = "x" * 2_000
+"""It does not fit while a child's question has some of them."""
+TOO_LONG: Final = "x" * 8_000
+"""It never fits."""
+
+
+class Child:
+    """A child session without a kernel."""
+
+    spent = NOTHING
+
+    def __init__(self, nesting: Nesting, session_id: str) -> None:
+        self.nesting, self.session_id = nesting, session_id
+        self.final: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
+        self.on_use: Callable[[], None] = lambda: None
+
+    async def end(self, why: str) -> None:
+        """Nothing is left of it."""
+
+    async def ask(self, conversation: Conversation, turn: int) -> Given:
+        raise NotImplementedError
+
+    async def run(self, code: str, max_output_chars: int) -> StepReport:
+        raise NotImplementedError
+
+    async def finalize(self, text: str | None, variable: str | None) -> None:
+        raise NotImplementedError
+
+
+class Family:
+    """A session and its children: who opens them, and who works in them (`Opener` and `Way`)."""
+
+    at_once = 4
+
+    def __init__(self, board: Board) -> None:
+        self.nest = Nest(board, 2, self)
+        self.nest.opener = self
+        self.account = account(tokens=TOKENS)
+        self.top = self.nest.broker("top", self.account, is_new=True)
+        self.account.answerer = self.top.answerer()
+        self.children: list[Child] = []
+        self.is_over = asyncio.Event()
+        """Ends the work in all of them."""
+
+    async def open(self, parent: str, question: Question, limits: Guardrails, depth: int) -> Child:
+        del question
+        of_child = account()
+        of_child.limits, of_child.parent_id, of_child.depth = limits, parent, depth
+        name = f"child {len(self.children)}"
+        child = Child(self.nest.broker(name, of_child, is_new=True), name)
+        self.children.append(child)
+        return child
+
+    async def answer(self, child: Any, question: Question, desk: Desk | None) -> Ended:
+        del child, question, desk
+        await self.is_over.wait()
+        return Ended(Answered("done"))
+
+
+def test_a_question_that_waits_for_what_a_child_may_leave_over_is_looked_at_when_the_child_has_ended() -> None:
+    """Nothing of the session's own is under way by then, whose end would have anybody look."""
+
+    async def play() -> None:
+        backend, givens = ScriptedBackend(), Givens()
+        family = Family(Switchboard(backend))
+        family.top.ask(question(1, "a", kind="rlm"), givens.taker(1))
+        family.top.ask(question(2, TOO_LONG), givens.taker(2))
+        await passes(1)
+        assert givens.given == {}
+        family.is_over.set()
+        await givens.all()
+        assert (givens[1], givens[2], backend.prompts) == ("done", "budget", [])
+
+    played(play)
+
+
+def test_a_question_that_waits_for_what_a_child_s_has_set_aside_goes_to_the_desk_when_that_has_its_answer() -> None:
+    """Each of the two sessions has a desk of its own."""
+
+    async def play() -> None:
+        givens, of_child = Givens(), Givens()
+        family = Family(AgentBoard())
+        family.top.ask(question(1, "a", kind="rlm"), givens.taker(1))
+        await passes(1)
+        (child,) = family.children
+        child.nesting.ask(question(1, "b"), of_child.taker(1))
+        family.top.ask(question(2, LONG), givens.taker(2))
+        await passes(1)
+        desk, above = child.nesting.desk, family.top.desk
+        assert desk is not None
+        assert above is not None
+        assert above.count == 0
+        (asked,) = desk.page(100_000, is_preview=False).items
+        assert desk.hand_in([AnswerGiven(asked.id, "yes")], "client 3") == ()
+        await of_child.all()
+        while not above.is_due:
+            await above.change()
+        (waits,) = above.page(100_000, is_preview=False).items
+        above.hand_in([AnswerGiven(waits.id, "no")], "client 3")
+        family.is_over.set()
+        await givens.all()
+        assert (of_child[1], givens[1], givens[2]) == ("yes", "done", "no")
+
+    played(play)
