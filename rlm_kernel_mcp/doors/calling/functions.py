@@ -32,6 +32,7 @@ Gave = Callable[[str | None, str | None], None]
 Said = tuple[str | None, str | None]
 """JSON, or words; one of them."""
 CANCELLED: Final[Said] = (None, "It was cancelled.")
+_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 NO_NAME: Final = f"a Python identifier of at most {FUNCTION_NAME_CHARS_MAX} characters"
 
 
@@ -138,7 +139,7 @@ def _written(name: str, value: Any) -> Said:
         value.close()
         return None, f"{name} gave a coroutine: a coroutine function (async def) has to be offered as one."
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _json(value)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         return None, f"What {name} gave is no JSON: {error}"[:WORDS_CHARS_MAX]

@@ -30,12 +30,13 @@ CALL_BYTES_MAX: Final = TEXT_BYTES_MAX + HEAD_BYTES_MAX + (1 << 20)
 ANSWER_BYTES_MAX: Final = 1 << 28
 
 Head = dict[str, Any]
+_written: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Made once: `json.dumps` makes one for each call with such options, and a call of a function is two messages."""
 
 
 def packed(head: Mapping[str, Any], texts: Iterable[str] = ()) -> list[bytes]:
     """The parts of a message. Raises: TypeError, ValueError: the head is no JSON."""
-    written = json.dumps(head, ensure_ascii=False, separators=(",", ":"))
-    return [_bytes_of(written), *map(_bytes_of, texts)]
+    return [_bytes_of(_written(head)), *map(_bytes_of, texts)]
 
 
 def _bytes_of(text: str) -> bytes:

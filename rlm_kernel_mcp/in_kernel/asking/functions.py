@@ -63,7 +63,7 @@ def _item(name: str, args: Mapping[str, Any]) -> Item:
 
 def _json(name: str, key: str, value: Any) -> str:
     try:
-        return sendable(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain))
+        return sendable(_written(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{name}: the argument {key} is no JSON: {error}") from None
 
@@ -72,6 +72,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Span):
         return value.text
     raise TypeError(f"a {type(value).__name__} is none")
+
+
+_written: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
+"""Made once: `json.dumps` makes one for each argument."""
 
 
 def _value(got: Any) -> Any:

@@ -119,9 +119,7 @@ def _plain(text: str) -> Any:
     if _values(text) > JSON_VALUES_MAX and _values(_TEXTS.sub("", text)) > JSON_VALUES_MAX:
         raise NotPlain(f"has more than {JSON_VALUES_MAX:,} brackets and commas")
     try:
-        value = json.loads(
-            text, parse_int=_whole if _MAY_BE_LONG.search(text) else None, parse_constant=_no_plain_constant
-        )
+        value = (_read_plain_bounded if _MAY_BE_LONG.search(text) else _read_plain)(text)
     except RecursionError:
         raise NotPlain(_TOO_DEEP) from None
     except ValueError:
@@ -141,7 +139,7 @@ def _values(text: str) -> int:
 
 def _written_anew(value: Any) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _write_plain(value)
         text.encode()
     except UnicodeEncodeError:
         raise NotPlain("has a lone surrogate, which is no character") from None
@@ -168,3 +166,9 @@ def _whole(digits: str) -> int:
 
 def _no_plain_constant(name: str) -> float:
     raise NotPlain(f"has {name}, which is not JSON")
+
+
+# Made once: `json.loads` and `json.dumps` make one for each call with other options, which takes as long as its work.
+_read_plain: Final = json.JSONDecoder(parse_constant=_no_plain_constant).decode
+_read_plain_bounded: Final = json.JSONDecoder(parse_int=_whole, parse_constant=_no_plain_constant).decode
+_write_plain: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
