@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -124,3 +124,56 @@ async def test_a_message_in_pieces_lets_others_run(ends: tuple[socket.socket, so
         await Packets(ends[1], BYTES_MAX).receive()
     await asyncio.wait([sending])
     assert turns.total() >= 8
+
+
+class Watching:
+    """Counts how often a loop begins to look at something."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = 0
+        self._loop = asyncio.get_running_loop()
+        self._add = self._loop.add_reader
+        monkeypatch.setattr(self._loop, "add_reader", self._begin)
+
+    def _begin(self, *args: Any) -> None:
+        self.begun += 1
+        self._add(*args)
+
+    def ends(self, wire: socket.socket) -> bool:
+        """Whether it looks no more; ends that."""
+        return not self._loop.remove_reader(wire)
+
+
+async def test_whoever_waits_for_one_message_after_another_is_looked_for_once(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To begin and end the look for each message would take longer than the message."""
+    packets, watching = Packets(ends[1], BYTES_MAX), Watching(monkeypatch)
+    heard = asyncio.Queue[list[bytearray]]()
+
+    async def hear() -> None:
+        while True:
+            heard.put_nowait(await packets.receive())
+
+    hearing = asyncio.create_task(hear())
+    for number in range(20):
+        ends[0].send(b"\2%d" % number)
+        assert await heard.get() == [b"%d" % number]
+    assert watching.begun == 1
+    hearing.cancel()
+    await asyncio.wait([hearing])
+    assert watching.ends(ends[1])
+
+
+async def test_nothing_is_looked_for_where_nobody_waits_and_nothing_read_is_lost(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that is told again and again of what nobody takes would do nothing else."""
+    packets, watching = Packets(ends[1], BYTES_MAX), Watching(monkeypatch)
+    for number in range(5):
+        ends[0].send(b"\2%d" % number)
+    assert await packets.receive() == [b"0"]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert watching.ends(ends[1])
+    assert [await packets.receive() for _ in range(4)] == [[b"%d" % number] for number in range(1, 5)]
