@@ -50,6 +50,8 @@ class Functions:
         if len(functions) > FUNCTIONS_MAX:
             raise InvalidInput(f"host_functions has {len(functions)}; a session may offer {FUNCTIONS_MAX}.")
         self._functions = dict(functions)
+        self._coroutines = frozenset(name for name, function in functions.items() if _is_coroutine(function))
+        """Names of those that give something to await; found out once, since that takes as long as a call's work."""
         self._workers = Workers()
         self._begun: dict[int, Callable[[], object]] = {}
         """By number of a call what ends it, where that can be."""
@@ -65,7 +67,7 @@ class Functions:
     def call(self, number: int, name: str, arguments: str, gave: Gave) -> None:
         """Call one of them; `gave` is called once, in this loop, also of a call that was dropped."""
         function = self._functions[name]
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        if name in self._coroutines:
             self._call_in_loop(number, name, _awaited(function, name, arguments), gave)
         else:
             self._call_in_thread(number, partial(_said, function, name, arguments), gave)
@@ -115,6 +117,10 @@ class Functions:
         for number in list(self._begun):
             self.drop(number)
         self._workers.end()
+
+
+def _is_coroutine(function: Function) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 async def _awaited(function: Function, name: str, arguments: str) -> Said:
