@@ -202,7 +202,7 @@ class Channel:
                     end = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "big")
                     if len(buffer) < end:
                         break
-                    frame = json.loads(buffer[LENGTH_BYTES:end])
+                    frame = json.loads(buffer[LENGTH_BYTES:end].decode())
                     del buffer[:end]
                     give(pair for row in frame["got"] if (pair := self._answered(*row)) is not None)
         except OSError:

@@ -54,7 +54,10 @@ def _call(name: str) -> Call:
 
 
 def _item(name: str, args: Mapping[str, Any]) -> Item:
-    text = "{" + ",".join(f"{json.dumps(key)}:{_json(name, key, value)}" for key, value in args.items()) + "}"
+    try:
+        text = sendable(_written(args))
+    except (TypeError, ValueError, RecursionError):  # it is found out of which argument that is
+        text = "{" + ",".join(f"{json.dumps(key)}:{_json(name, key, value)}" for key, value in args.items()) + "}"
     if len(name) + len(text) > ITEM_CHARS_MAX:
         most = f"and may have {ITEM_CHARS_MAX:,}"
         raise SubcallError("too_large", f"The call of {name} has {len(text):,} characters of JSON, {most}.")
@@ -75,7 +78,7 @@ def _plain(value: Any) -> Any:
 
 
 _written: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
-"""Made once: `json.dumps` makes one for each argument."""
+"""Made once: `json.dumps` makes one for each call."""
 
 
 def _value(got: Any) -> Any:

@@ -225,11 +225,11 @@ class Questions:
     def _given(self, channel: KernelChannel, asking: Asking, number: int, checked: bool, given: Given) -> None:
         if not channel.closed(number):
             return
-        asking.end(number, checked=checked and isinstance(given, Answered))
         if isinstance(given, Answered):
             channel.give(number, True, given.text)
         else:
             channel.fail(number, given)
+        asking.end(number, checked=checked and isinstance(given, Answered))  # the kernel does not wait for the account
 
     def _missed(self, ids: Sequence[int]) -> None:
         whose = ((number, self._whose(number)) for number in ids)
