@@ -70,7 +70,7 @@ class Link:
     @property
     def is_over(self) -> bool:
         """Whether the host, or the connection, has ended, though nobody has been told yet."""
-        if not self._is_over and not self._packets.has_come():  # an answer may have come just before the end
+        if not self._is_over and not self._packets.is_ahead:  # an answer may have come just before the end
             with contextlib.suppress(BlockingIOError):
                 if not self._seen():
                     self._end()

@@ -107,9 +107,9 @@ class Packets:
         twice as long as all the rest. It ends a turn after a packet was taken, unless somebody waits for another one.
         """
         loop = asyncio.get_running_loop()
-        if self.has_come():
+        if self._has_come():
             await asyncio.sleep(0)
-        while not self.has_come():
+        while not self._has_come():
             if not self._is_watched:
                 loop.add_reader(self._connection, self._look)
                 self._is_watched = True
@@ -130,20 +130,25 @@ class Packets:
 
     def _look(self) -> None:
         """Something can be read: one packet, and the next one when that is taken."""
-        if self.has_come():
+        if self._has_come():
             self._rest()
             return
         try:
             self._came = self._packet()
         except (OSError, BadMessage) as error:
             self._broken = error
-        if self.has_come() and not self._came:  # the end, and what is broken, stays readable
+        if self._has_come() and not self._came:  # the end, and what is broken, stays readable
             self._rest()
-        if self.has_come() and self._waiter is not None and not self._waiter.done():
+        if self._has_come() and self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def has_come(self) -> bool:
-        """Whether a packet, or what is wrong with it, is read and not yet taken."""
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a packet is read that nobody has taken; the end is none."""
+        return bool(self._came)
+
+    def _has_come(self) -> bool:
+        """Whether a packet, the end or what is wrong with it is read and not yet taken."""
         return self._came is not None or self._broken is not None
 
     def _rest_unless_waited_for(self) -> None:

@@ -13,12 +13,14 @@ import pytest
 
 from rlm_kernel_mcp.doors import knocking, through_host
 from rlm_kernel_mcp.doors.in_process import InProcess
+from rlm_kernel_mcp.doors.link import Link
 from rlm_kernel_mcp.doors.program import Program
 from rlm_kernel_mcp.doors.through_host import Host, ThroughHost, door_of
 from rlm_kernel_mcp.doors.wire.messages import packed, unpacked
 from rlm_kernel_mcp.doors.wire.packets import Packets
 from rlm_kernel_mcp.errors import HostUnavailable, InvalidInput
 from rlm_kernel_mcp.front.front import NoHost
+from tests.sessions import WAIT_S
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +84,27 @@ async def fakes() -> AsyncIterator[FakeHosts]:
     made = FakeHosts()
     yield made
     await made.close()
+
+
+async def test_the_end_of_a_host_right_behind_its_answers_is_seen_and_costs_none_of_them() -> None:
+    """Whoever calls next looks whether it is over, and what is read by then is not lost for that."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setblocking(False)
+    link = Link(ours)
+    first, second = (asyncio.create_task(link.interrupt(name)) for name in ("a", "b"))
+    packets = Packets(theirs, 1 << 20)
+    async with asyncio.timeout(WAIT_S):
+        asked = [(await unpacked(await packets.receive()))[0]["id"] for _ in range(2)]
+        for number in asked:
+            assert packets.sent_at_once(packed({"id": number, "result": None}))
+        theirs.close()
+        while not second.done():
+            link.is_over  # noqa: B018 (looking is what is tried)
+            await asyncio.sleep(0)
+        await first
+        await second
+        assert link.is_over
 
 
 async def test_calls_that_begin_at_once_have_one_connection(fakes: FakeHosts) -> None:

@@ -176,5 +176,5 @@ async def test_nothing_is_looked_for_where_nobody_waits_and_nothing_read_is_lost
     for _ in range(5):
         await asyncio.sleep(0)
     assert watching.ends(ends[1])
-    assert packets.has_come()
+    assert packets.is_ahead
     assert [await packets.receive() for _ in range(4)] == [[b"%d" % number] for number in range(1, 5)]
