@@ -38,6 +38,8 @@ from tests.unit.session.answering.scripted import Givens, account, question
 
 pytestmark = pytest.mark.anyio
 APIS: Final = ("chat", "responses")
+LOST_S: Final = 90.0
+"""Longer than any question here may take: one that has nothing by then was lost on its way."""
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +73,13 @@ async def asking(settings: SubcallSettings, deadline_s: float = 60.0) -> AsyncIt
             number = next(numbers)
             asked = question(number, one) if isinstance(one, str) else one
             broker.ask(asked, givens.taker(asked.number))
-        await givens.all()
+        try:
+            async with asyncio.timeout(LOST_S):
+                await givens.all()
+        except TimeoutError:
+            pytest.fail(
+                f"only {[*givens.given]} of {len(questions)} questions were given anything; {asyncio.all_tasks()}"
+            )
         return givens
 
     try:

@@ -66,6 +66,8 @@ class _Asked:
     queued_s: float = field(default_factory=time.monotonic)
     begun_s: float | None = None
     child: Child | None = None
+    task: asyncio.Task[Ended] | None = None
+    """Held here: asyncio has only weak references to tasks, and what this one waits for may have no other either."""
 
     @property
     def is_coming(self) -> bool:
@@ -163,8 +165,8 @@ class Nesting:
             return
         one = self._open[question.number] = _Asked(question, give, self.account.lend(limits))
         self._under_way.add(one)
-        task = asyncio.create_task(self._by_child(one), name=f"child of {self._session_id}")
-        task.add_done_callback(partial(self._ended, one))
+        one.task = asyncio.create_task(self._by_child(one), name=f"child of {self._session_id}")
+        one.task.add_done_callback(partial(self._ended, one))
 
     def _limits(self, question: Question) -> Guardrails | Failed:
         """Those of the child, whose question counts from now on; or why it has none."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
@@ -63,9 +65,13 @@ class Family:
         self.children: list[Child] = []
         self.is_over = asyncio.Event()
         """Ends the work in all of them."""
+        self.opening: Callable[[], Awaitable[None]] | None = None
+        """Waited for before each is open."""
 
     async def open(self, parent: str, question: Question, limits: Guardrails, depth: int) -> Child:
         del question
+        if self.opening is not None:
+            await self.opening()
         of_child = account()
         of_child.limits, of_child.parent_id, of_child.depth = limits, parent, depth
         name = f"child {len(self.children)}"
@@ -122,5 +128,31 @@ def test_a_question_that_waits_for_what_a_child_s_has_set_aside_goes_to_the_desk
         family.is_over.set()
         await givens.all()
         assert (of_child[1], givens[1], givens[2]) == ("yes", "done", "no")
+
+    played(play)
+
+
+def test_a_child_is_not_forgotten_where_only_its_own_work_has_what_it_waits_for() -> None:
+    """The collector takes a task that nobody but itself refers to, and its question would have no answer."""
+
+    async def play() -> None:
+        known = weakref.WeakSet[asyncio.Future[None]]()
+
+        async def opening() -> None:
+            over = asyncio.get_running_loop().create_future()
+            known.add(over)
+            await over
+
+        family, givens = Family(Switchboard(ScriptedBackend())), Givens()
+        family.opening = opening
+        family.top.ask(question(1, "a", kind="rlm"), givens.taker(1))
+        await passes(1)
+        gc.collect()
+        assert len(known) == 1
+        for over in known:
+            over.set_result(None)
+        family.is_over.set()
+        await givens.all()
+        assert givens[1] == "done"
 
     played(play)
