@@ -114,8 +114,9 @@ def test_a_follower_that_is_stopped_holds_up_neither_the_step_nor_its_neighbours
         flood = client.begin("rlm_run_repl", {"session_id": session_id, "code": code})
         assert neighbour.run(other_id, f"{number}")["result"] == str(number)
         assert client.result(flood)["structuredContent"]["data"]["status"] == "ok"
-    os.kill(follower.process.pid, signal.SIGCONT)
+    # The record has the answer before the follower has read what came until then.
     client.data("rlm_finalize", session_id=session_id, final_text="the answer")
+    os.kill(follower.process.pid, signal.SIGCONT)
     assert follower.wait() == 0
     assert "left out: they came" in follower.shown
     assert follower.shown.count("run_repl (mcp): ok") == STEPS

@@ -23,6 +23,8 @@ from rlm_kernel_mcp.text.wording import counted, damaged_words
 
 LOOK_S: Final = 1.0
 """Between two looks at the record, where nobody tells that something is new there."""
+SILENT_S: Final = 10.0
+"""How long a host that has the session may be silent before it tells of the final answer that the record has."""
 RECORDED: Final = frozenset({"opened", "context_added", "step", "interrupt", "restore", "final"})
 """Events with a row in the record."""
 IS_LIVE: Final = "a host has it: what a step prints is shown as it comes"
@@ -42,23 +44,46 @@ class Following:
         """The row and the number of the step whose output the host tells."""
         self._is_here: bool | None = None
         """Whether the host that tells us has the session; None: it has not said so yet."""
+        self._was_over = self._is_told_final = False
+        """Whether the record had the final answer before this host told us anything, and whether it has told of it."""
         self._said = ""
 
     def run(self) -> None:
         """Show it to its end."""
         try:
             while True:
-                self._feed.connect()  # first: what happens from here on is told, or found by the look that follows
+                self._connect()  # first: what happens from here on is told, or found by the look that follows
                 self._say_how()
                 self._record.look(self._told_of)
                 if self._record.is_over:
                     break
-                for event in self._feed.events(LOOK_S):
-                    self._hear(event)
+                self._hear_within(LOOK_S)
+            self._hear_the_rest()
         finally:
             self._feed.close()
         if self._record.damaged:
             _say(damaged_words(self._record.damaged, "event") or "")
+
+    def _connect(self) -> None:
+        if not self._feed.is_connected:
+            self._was_over = self._record.has_ended()  # before: of its end such a host has nothing to tell
+            self._feed.connect()
+
+    def _hear_the_rest(self) -> None:
+        """Hear what was told up to the final answer: for a follower that was behind it still waits at the host.
+
+        The host tells of the answer in any case, unless the session has left it: then it is silent.
+        """
+        while self._feed.is_connected and not (self._was_over or self._is_told_final or self._is_here is False):
+            if not self._hear_within(SILENT_S):
+                break
+
+    def _hear_within(self, within_s: float) -> bool:
+        """Hear what the host tells within so many seconds; whether it told something."""
+        events = self._feed.events(within_s)
+        for event in events:
+            self._hear(event)
+        return bool(events)
 
     def _say_how(self) -> None:
         """Say on stderr, once and where it changes, by what the session is followed."""
@@ -82,11 +107,10 @@ class Following:
 
     def _hear(self, event: dict[str, Any]) -> None:
         """Show what the host tells. Of what is in the record it only says that there is something new."""
+        self._is_here = event.get("here", True)  # whoever tells of a session has it
+        self._is_told_final |= event["type"] == "final"
         match event["type"]:
-            case "watching":
-                self._is_here = event["here"]
             case "begin":
-                self._is_here = True
                 self._begin(int(event["id"]), event)
             case "output":
                 if event["step"] == self._told_step:

@@ -54,7 +54,7 @@ class Record:
 
     def look(self, told_of: int | None = None) -> None:
         """Show what is new. `told_of`: the row of a step whose output somebody else shows."""
-        is_over = self._has_ended()  # first: what came before is shown then
+        is_over = self.has_ended()  # first: what came before is shown then
         asked, heads = self._news()
         at_work = {head.row.step_index for head in heads if head.row.result_status == "running"}
         for head in heads:
@@ -89,7 +89,8 @@ class Record:
         self.damaged = max(self.damaged, asked.heads.damaged)
         return asked
 
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """Whether it has its final answer by now, or is gone, whatever was shown of it."""
         try:
             record = self._store.session(self._session_id, whole=False)
         except SessionNotFound:  # it is damaged, which its trace need not be

@@ -48,17 +48,23 @@ class Watcher:
     def __init__(self) -> None:
         self._queue: deque[bytes] = deque()
         self._bytes = self._dropped = 0
+        self._last: bytes | None = None
+        """The final answer's event, where it had no room."""
         self._came = asyncio.Event()
 
-    def put(self, event: bytes) -> None:
+    def put(self, event: bytes, *, is_final: bool = False) -> None:
         """Keep an event until it is read. Once one had no room none is kept until all that waits has been read.
 
-        One that is larger than `EVENT_BYTES_MAX` has none: it would not pass the socket.
+        One that is larger than `EVENT_BYTES_MAX` has none: it would not pass the socket. That of the final answer is
+        kept all the same, behind the gap: a watcher knows by it that nothing more comes.
         """
         too_large = len(event) > EVENT_BYTES_MAX
         full = len(self._queue) >= QUEUE_EVENTS_MAX or self._bytes + len(event) > QUEUE_BYTES_MAX
-        if self._dropped or full or too_large:
-            self._dropped += 1
+        if self._dropped or self._last or full or too_large:
+            if is_final and not too_large:
+                self._last = event
+            else:
+                self._dropped += 1
         else:
             self._queue.append(event)
             self._bytes += len(event)
@@ -66,12 +72,15 @@ class Watcher:
 
     async def next(self) -> bytes:
         """The next event, as JSON. Where some were dropped that is said in their place."""
-        while not self._queue and not self._dropped:
+        while not (self._queue or self._dropped or self._last):
             self._came.clear()
             await self._came.wait()
         if self._queue:
             event = self._queue.popleft()
             self._bytes -= len(event)
+            return event
+        if not self._dropped and self._last:
+            event, self._last = self._last, None
             return event
         count, self._dropped = self._dropped, 0
         return encoded({"type": "dropped", "events": count})
@@ -88,7 +97,7 @@ class Feed:
         """Tell each watcher, and wait for none."""
         data = encoded(event)
         for watcher in self.watchers:
-            watcher.put(data)
+            watcher.put(data, is_final=event["type"] == "final")
 
     def follow(self, step: RunningStep, *, from_now: bool = False) -> None:
         """Tell the output of a step as it comes, until the step has ended or nobody watches."""

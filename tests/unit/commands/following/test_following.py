@@ -56,14 +56,16 @@ class Script(HostFeed):
     def __init__(self, *acts: Callable[[], list[dict[str, Any]] | None]) -> None:
         super().__init__({"RLM_HOST": "off"}, "s_1")
         self.acts = list(acts)
+        self._has_ended = False
 
     @property
     def is_connected(self) -> bool:
-        return True
+        return not self._has_ended
 
     def events(self, within_s: float) -> list[dict[str, Any]]:  # noqa: ARG002 (no clock)
-        assert self.acts, "it goes on"
-        return self.acts.pop(0)() or []
+        assert not self._has_ended, "it goes on"
+        self._has_ended = not self.acts
+        return (self.acts.pop(0)() or []) if self.acts else []
 
     def close(self) -> None:
         """There is nothing to leave."""
@@ -241,6 +243,54 @@ def test_after_events_were_left_out_the_record_says_what_became_of_them(
     assert "[7 events left out: they came faster than they were read]" in out
     assert out.count("run_repl") == 3
     assert out.count("| x\n") == out.count("y\n") == out.count("z\n") == 1
+
+
+WATCHING: Final = {"type": "watching", "session": "s_1", "here": True}
+DROPPED: Final = {"type": "dropped", "events": 7}
+LEFT_OUT: Final = "[7 events left out: they came faster than they were read]"
+
+
+@pytest.mark.parametrize(
+    "behind", [[], [WATCHING], [WATCHING, {"type": "refused", "code": "c", "message": "m", "ts": ""}]]
+)
+def test_what_was_told_before_the_final_answer_is_shown_though_the_record_has_that_by_now(
+    session: Session, capsys: pytest.CaptureFixture[str], behind: list[dict[str, Any]]
+) -> None:
+    """One that was stopped finds the answer in the record while the host still has what came before; then it ends."""
+
+    def final() -> list[dict[str, Any]]:
+        return [{"type": "final", "id": "1"}]
+
+    def late() -> list[dict[str, Any]]:
+        session.finalize()
+        return behind
+
+    follow(session, late, lambda: [DROPPED], final, pytest.fail)
+    out = capsys.readouterr().out
+    assert LEFT_OUT in out
+    assert out.count("finalize") == 1
+
+
+@pytest.mark.parametrize("last", [lambda: None, lambda: [{**WATCHING, "here": False}]], ids=["is-silent", "has-it-not"])
+def test_a_host_that_has_no_more_to_tell_keeps_no_follower(
+    session: Session, capsys: pytest.CaptureFixture[str], last: Callable[[], list[dict[str, Any]] | None]
+) -> None:
+    """The answer came from another server: the host here never tells of it."""
+    follow(session, session.finalize, last, pytest.fail)
+    assert capsys.readouterr().out.count("finalize") == 1
+
+
+def test_a_session_that_is_over_already_is_shown_without_a_word_of_the_host(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody will tell of its final answer once more."""
+    session.finalize()
+    following = Following(session.store, "s_1", {"RLM_HOST": "off"}, as_json=False)
+    feed = following._feed = Script(pytest.fail)
+    feed._has_ended = True
+    monkeypatch.setattr(feed, "connect", lambda: setattr(feed, "_has_ended", False))
+    following.run()
+    assert "the answer" in capsys.readouterr().out
 
 
 def test_a_step_whose_server_was_killed_is_shown_once_and_is_not_waited_for(

@@ -15,7 +15,7 @@ from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.kernel.untrusted.reply import PIECES_MAX, BoundedText
 from rlm_kernel_mcp.session.reports import LossReport
 from rlm_kernel_mcp.session.steps.run import RunningStep
-from rlm_kernel_mcp.session.watching.events import EVENT_BYTES_MAX, NAMES_MAX, Event, encoded, loss_fields
+from rlm_kernel_mcp.session.watching.events import EVENT_BYTES_MAX, NAMES_MAX, Event, Recorded, encoded, loss_fields
 from rlm_kernel_mcp.session.watching.feeds import (
     QUEUE_BYTES_MAX,
     QUEUE_EVENTS_MAX,
@@ -28,6 +28,18 @@ from rlm_kernel_mcp.session.watching.live_output import LOOK_CHARS, LiveOutput, 
 pytestmark = pytest.mark.anyio
 WORST = "\U0001f600"
 """Twelve bytes as JSON."""
+
+
+FINAL: Recorded = {
+    "type": "final",
+    "id": "1",
+    "ts": "",
+    "step": 1,
+    "status": "completed",
+    "source": "mcp",
+    "ms": 0,
+    "used": {"steps": 1, "runtime_ms": 0, "chars": 0},
+}
 
 
 def ended(number: int, reason: str = "") -> Event:
@@ -83,6 +95,24 @@ async def test_between_what_waits_and_what_comes_nothing_is_missing_but_what_is_
     watcher.put(encoded(ended(-1)))  # there is room for it, but it would stand before the gap
     rest = await read(watcher, QUEUE_EVENTS_MAX)
     assert rest[-1] == {"type": "dropped", "events": 2}
+
+
+async def test_the_final_answer_s_event_is_told_to_one_that_had_no_room_for_it() -> None:
+    """Behind the gap, and behind what came after it: by it a watcher knows that nothing more comes."""
+    feeds = Feeds()
+    with feeds.watch("s_1") as watcher:
+        feed = feeds.of("s_1")
+        assert feed is not None
+        for number in range(QUEUE_EVENTS_MAX):
+            feed.publish(ended(number))
+        feed.publish({**FINAL})
+        feed.publish(ended(-1))
+        heard = await read(watcher, QUEUE_EVENTS_MAX + 2)
+        assert heard[-2:] == [{"type": "dropped", "events": 2}, FINAL]
+        for number in range(QUEUE_EVENTS_MAX):
+            feed.publish(ended(number))
+        feed.publish({**FINAL})
+        assert (await read(watcher, QUEUE_EVENTS_MAX + 1))[-1] == FINAL
 
 
 async def test_a_session_is_known_only_as_long_as_somebody_watches_it() -> None:
