@@ -7,7 +7,7 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,8 @@ import pytest
 from tests.parts import ROOT
 
 PAPERS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("rlm_kernel_mcp/**/*.py")])
+OF_TODAY: Final = [paper for paper in PAPERS if paper.name != "CHANGELOG.md"]
+"""All but the one that tells of the past."""
 OTHERS: Final = [ROOT / "pyproject.toml", *sorted(path for path in (ROOT / "bin").glob("[!_.]*") if path.is_file())]
 """What has comments for a reader too."""
 PATHS: Final = [path for top in ROOT.glob("[!.]*") if top.is_dir() for path in top.rglob("*.py")]
@@ -61,10 +63,18 @@ BARE_NAME: Final = re.compile(
 """An installer that is given the name, under which a stranger could register a package, and not a wheel's path."""
 
 
-@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nobody_is_told_to_install_the_bare_name(paper: Path) -> None:
+def found_in(papers: Iterable[Path], find: Callable[[str], list[str]]) -> dict[str, list[str]]:
+    """What is found in the text of papers, by each paper in which something is. One test reads all of them.
+
+    There are five hundred, and a test of its own for each takes ten times as long as to read it.
+    """
+    found = {str(paper.relative_to(ROOT)): find(paper.read_text(encoding="utf-8")) for paper in papers}
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def test_nobody_is_told_to_install_the_bare_name() -> None:
     """The package is published nowhere: the command would run whatever a stranger registers."""
-    assert BARE_NAME.findall(paper.read_text(encoding="utf-8")) == []
+    assert found_in(PAPERS, BARE_NAME.findall) == {}
 
 
 @pytest.mark.parametrize(
@@ -101,11 +111,9 @@ def files_that_are_not_there(text: str) -> list[str]:
     return [name for name in NAMED_FILE.findall(text) if name not in ENDS]
 
 
-@pytest.mark.parametrize("paper", [*PAPERS, *OTHERS], ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_paper_names_a_file_that_is_gone(paper: Path) -> None:
+def test_no_paper_names_a_file_that_is_gone() -> None:
     """A module moves or goes, and with it every sentence that sends a reader there. The changelog tells of the past."""
-    if paper.name != "CHANGELOG.md":
-        assert files_that_are_not_there(paper.read_text(encoding="utf-8")) == []
+    assert found_in([*OF_TODAY, *OTHERS], files_that_are_not_there) == {}
 
 
 def test_such_a_file_would_be_seen() -> None:
@@ -120,11 +128,9 @@ def places_that_are_not_there(text: str) -> list[str]:
     return sorted(name for name in named if not any(f"/{name.strip('/')}/" in place for place in PLACES))
 
 
-@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_paper_names_a_place_that_is_gone(paper: Path) -> None:
+def test_no_paper_names_a_place_that_is_gone() -> None:
     """Directories, programs and papers too, which move as modules do."""
-    if paper.name != "CHANGELOG.md":
-        assert places_that_are_not_there(paper.read_text(encoding="utf-8")) == []
+    assert found_in(OF_TODAY, places_that_are_not_there) == {}
 
 
 def misplaced(row: str) -> list[str]:
@@ -182,11 +188,9 @@ def names_that_are_gone(text: str) -> list[str]:
     return [name for name in ours if not known.issuperset(name.split("."))]
 
 
-@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_paper_names_what_is_gone(paper: Path) -> None:
+def test_no_paper_names_what_is_gone() -> None:
     """A class, a function or a field that was renamed. A decision tells why, of what was there then too."""
-    if paper.name != "CHANGELOG.md" and paper.parent.name != "decisions":
-        assert names_that_are_gone(paper.read_text(encoding="utf-8")) == []
+    assert found_in([paper for paper in OF_TODAY if paper.parent.name != "decisions"], names_that_are_gone) == {}
 
 
 def test_no_two_decisions_have_one_number() -> None:
