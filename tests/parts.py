@@ -7,12 +7,19 @@ the end of a run, and turns them into failures where `RLM_FORBID_SKIPS=1` (CI).
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+def one_of_each(cases: Mapping[str, object], fast: Collection[str]) -> list[Any]:
+    """Each case as a test's parameter by its name: those of `fast`, one of each kind, in the fast part, others slow."""
+    assert cases.keys() >= {*fast}, "a case that there is not would leave its kind to the slow part alone"
+    return [pytest.param(case, id=name, marks=[] if name in fast else pytest.mark.slow) for name, case in cases.items()]
 
 
 def skip_for_lack_of(part: str, command: str) -> NoReturn:

@@ -52,8 +52,10 @@ SLOW: Final = {
         "res-int-str",
     ),
     *("res-mem-nested", "res-mem-zlib", "res-out-flood", "res-out-traceback", "res-out-warnings"),
+    *("res-mem-shared-mmap", "res-thread-bomb", "res-out-rawfd", "res-out-one-line", "res-stack-overflow-c"),
+    *("res-cpu-regex", "res-repr-hang", "res-sleep-forever", "fsw-deep-dirs", "res-disk-many-files"),
 }
-"""Cases that keep a core busy for a second and more: until their time limit, or with what they make."""
+"""Cases that take a second and more: until their time limit, or with what they make. `bombs/` has one of each kind."""
 
 
 @dataclass(frozen=True, slots=True)

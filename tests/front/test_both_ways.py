@@ -69,7 +69,7 @@ def test_what_is_refused_is_refused_in_the_same_words_with_the_same_status(hosts
     assert by_host[2]
 
 
-@pytest.mark.parametrize("value", ["always", "OFF"])
+@pytest.mark.parametrize("value", [pytest.param("always", marks=pytest.mark.slow), "OFF"])
 def test_a_value_of_rlm_host_that_is_not_known_is_refused_with_the_known_ones(hosts: Hosts, value: str) -> None:
     status, out, said = ended(hosts, value)
     assert (status, out) == (2, "")
@@ -158,6 +158,7 @@ def test_what_a_client_starts_without_a_command_is_a_front_and_serve_is_the_serv
         assert HERE not in client.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_containers_are_no_matter_of_a_host_and_nothing_is_said_of_it(hosts: Hosts) -> None:
     client = hosts.client(env={"RLM_SANDBOX_MODE": "container"})
     client.initialize()

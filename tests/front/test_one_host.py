@@ -46,6 +46,7 @@ def test_fronts_that_begin_at_once_have_one_host(hosts: Hosts) -> None:
         assert HERE not in client.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_host_is_no_child_of_the_front_that_started_it(hosts: Hosts) -> None:
     """A client that ends its server with all of its family would end everybody's host."""
     client = hosts.client()
@@ -99,6 +100,7 @@ def test_each_client_has_its_own_roots_and_working_directory(hosts: Hosts) -> No
         assert error["code"] == "CONTEXT_DENIED"
 
 
+@pytest.mark.slow
 def test_a_client_has_what_its_settings_say_and_not_what_another_s_do(hosts: Hosts) -> None:
     first = hosts.client("a", env={"RLM_IMPORTS": "sqlite3"})
     second = hosts.client("b")
@@ -110,12 +112,14 @@ def test_a_client_has_what_its_settings_say_and_not_what_another_s_do(hosts: Hos
     assert hosts.count() == 1
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_said_by_the_server_itself(hosts: Hosts) -> None:
     client = hosts.client(env={"RLM_MAX_SESSIONS": "many"})
     assert client.process.wait(60) == 2
     assert "RLM_MAX_SESSIONS='many' is not a whole number" in client.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_log_of_a_client_s_calls_is_on_its_own_stderr(hosts: Hosts) -> None:
     first, second = hosts.client("a"), hosts.client("b")
     first.initialize()
@@ -184,6 +188,7 @@ def test_a_soft_limit_of_the_first_client_is_no_limit_of_the_host(hosts: Hosts) 
         assert soft == hard
 
 
+@pytest.mark.slow
 def test_socket_pairs_do_as_well_as_pipes(hosts: Hosts) -> None:
     """Node gives its children socket pairs."""
     ours, theirs = socket.socketpair()

@@ -103,6 +103,7 @@ def test_a_program_has_an_agent_s_session_in_the_same_kernel_and_leaves_it_there
     assert agent.run(session_id, "next(numbers)")["result"] == "1"
 
 
+@pytest.mark.slow
 def test_each_program_has_its_own_roots_and_working_directory(shared: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     places = []
     for name in ("one", "two"):

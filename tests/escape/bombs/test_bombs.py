@@ -11,8 +11,13 @@ from tests.escape.bombs.kinds import ENDING, ENDLESS, Ending, Endless
 from tests.escape.bombs.machine import GROWTH_BYTES_MAX, Machine
 
 SHORT_MS = 300
-LIKE_ANOTHER = "a sum in C that looks at no signal"
-"""An endless iterator in C looks at none either."""
+LIKE_ANOTHER = {
+    *("small objects taken again and again", "threads that work", "a flood of long lines on both streams"),
+    *("a flood of displayed values", "backtracking of a regular expression", "a large power"),
+    *("a sum in C that looks at no signal", "an endless iterator in C", "signals ignored"),
+    "a flood of the descriptors 1 and 2",
+}
+"""What another bomb does too in what stops it; the fast part has one of each kind."""
 Bomb = TypeVar("Bomb", Endless, Ending)
 
 
@@ -27,7 +32,7 @@ def in_places(bombs: Mapping[str, Bomb]) -> list[Any]:
         patience = "-patient" if getattr(bomb, "obeys", False) else ""
         found += [
             pytest.param(
-                place + patience, bomb, id=f"{place}-{name}", marks=[pytest.mark.slow] * (name == LIKE_ANOTHER)
+                place + patience, bomb, id=f"{place}-{name}", marks=[pytest.mark.slow] * (name in LIKE_ANOTHER)
             ),
             pytest.param("lock-any" + patience, bomb, id=f"lock-any-{name}", marks=pytest.mark.slow),
         ]
@@ -64,6 +69,6 @@ def test_a_bomb_that_meets_a_limit_is_an_error_of_its_step(machine: Machine, ses
     assert machine.host_bytes(session) - before < GROWTH_BYTES_MAX
 
 
-def test_the_bomb_that_is_like_another_is_there() -> None:
+def test_the_bombs_that_are_like_another_are_there() -> None:
     """A name that no bomb has would set off nothing."""
-    assert LIKE_ANOTHER in ENDLESS
+    assert ENDLESS.keys() > LIKE_ANOTHER

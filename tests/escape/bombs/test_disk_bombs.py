@@ -99,6 +99,7 @@ def test_a_full_scratch_folder_ends_at_its_quota_and_leaves_nothing(machine: Mac
     assert not directory.parent.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["ns-any"], indirect=True)
 def test_folders_3000_deep_leave_nothing(machine: Machine) -> None:
     """Nobody has to walk down to remove them."""

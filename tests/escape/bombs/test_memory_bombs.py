@@ -12,8 +12,16 @@ from tests.escape.bombs.memory_kinds import ANY, SHIPPED
 
 IN_EITHER_TIER = ("a list that doubles", "many small objects", "a product of iterators", "caught and taken again")
 """What limits memory is the same in both tiers: of what the shipped policy gives, these are tried in the other too."""
+KINDS = {
+    *("a list that doubles", "a list of bytearrays", "one allocation past any limit", "many small objects"),
+    *("a product of iterators", "several threads at once", "caught and taken again"),
+}
+"""One of each way in which an interpreter takes memory; the others are slow."""
 CASES = [
-    *(pytest.param("ns-allowlist", code, id=f"ns-allowlist-{name}") for name, code in SHIPPED.items()),
+    *(
+        pytest.param("ns-allowlist", code, id=f"ns-allowlist-{name}", marks=[pytest.mark.slow] * (name not in KINDS))
+        for name, code in SHIPPED.items()
+    ),
     *(
         pytest.param("lock-any", SHIPPED[name], id=f"lock-any-{name}", marks=pytest.mark.slow)
         for name in IN_EITHER_TIER

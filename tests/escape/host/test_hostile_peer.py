@@ -11,6 +11,7 @@ from rlm_kernel_mcp.errors import KernelDied, VariableNotFound
 from rlm_kernel_mcp.session.kernels import variables
 from rlm_kernel_mcp.session.registry import Registry
 from tests.escape.host.peers import bounded_memory, peer
+from tests.parts import one_of_each
 from tests.sessions import WAIT_S, SessionDriver
 
 pytestmark = pytest.mark.anyio
@@ -50,8 +51,10 @@ NO_MESSAGE = {
 }
 """What breaks the protocol or a limit, and the reason that the client is told."""
 
-NEVER_ENDS = ("silence", "reply_on_the_wrong_channels", "flood_of_output", "flood_on_shell", "flood_of_input_requests")
+NEVER_ENDS = ("silence", "flood_of_output", "flood_of_input_requests")
 LIKE_THEM = (
+    "reply_on_the_wrong_channels",
+    "flood_on_shell",
     "half_sent_giants",
     "flood_of_errors_output",
     "flood_of_small_output",
@@ -105,11 +108,19 @@ async def test_values_of_any_type_in_any_field_do_no_harm(registry: Registry, ne
             await _unharmed(neighbour)
 
 
-@pytest.mark.parametrize(("behaviour", "reason"), NO_MESSAGE.items(), ids=NO_MESSAGE.keys())
+BREAKS = {
+    *("no_json", "deep_json", "many_items", "large_content", "no_delimiter", "too_few_parts", "huge_frame"),
+    *("endless_multipart", "unknown_flags", "many_frames", "flood_of_commands", "closes_a_channel", "flood_on_control"),
+}
+"""One of each rule that is broken."""
+
+
+@pytest.mark.parametrize("behaviour", one_of_each({name: name for name in NO_MESSAGE}, BREAKS))
 async def test_a_kernel_that_breaks_the_protocol_is_replaced_and_the_reason_said(
-    registry: Registry, neighbour: SessionDriver, behaviour: str, reason: str
+    registry: Registry, neighbour: SessionDriver, behaviour: str
 ) -> None:
     """At once, in bounded memory, and by a kernel that works."""
+    reason = NO_MESSAGE[behaviour]
     with bounded_memory(GROWTH_MB):
         async with peer(registry, behaviour) as hostile:
             report = await hostile.run("1", timeout_ms=AMPLE_MS)
@@ -141,6 +152,7 @@ async def test_a_step_that_never_ends_ends_at_its_deadline_and_others_work_meanw
             assert (await hostile.ok("context")).result == "'some text'"
 
 
+@pytest.mark.slow
 async def test_consoles_that_a_kernel_makes_up_are_bounded(registry: Registry, neighbour: SessionDriver) -> None:
     """In memory and in the trace."""
     with bounded_memory(GROWTH_MB):
@@ -207,7 +219,14 @@ VARIABLES = {
 }
 
 
-@pytest.mark.parametrize("variable", VARIABLES.values(), ids=VARIABLES.keys())
+ODD_ANSWERS = {
+    *("more text than was asked for", "no utf-8", "a size that is none", "a giant number", "numbers beyond all"),
+    *("deep json", "keys that act", "a type that is none"),
+}
+"""One of each kind."""
+
+
+@pytest.mark.parametrize("variable", one_of_each(VARIABLES, ODD_ANSWERS))
 async def test_whatever_is_answered_for_a_variable_is_bounded_and_safe(
     registry: Registry, neighbour: SessionDriver, variable: bytes
 ) -> None:
@@ -236,7 +255,14 @@ NO_ANSWER = (
 NOTHING_IN_IT = ("answer_that_is_called_a_snapshot", "answer_that_says_nothing", "answer_of_another_kind")
 
 
-@pytest.mark.parametrize("behaviour", [*NO_ANSWER, *NOTHING_IN_IT])
+NONE_AT_ALL = {
+    *("answer_without_an_id", "answer_with_a_list_as_id", "answer_to_what_was_not_asked_yet", "answer_that_is_no_json"),
+    *("answer_in_too_few_parts", "answer_that_says_nothing", "answer_of_another_kind"),
+}
+"""One of each kind."""
+
+
+@pytest.mark.parametrize("behaviour", one_of_each({name: name for name in (*NO_ANSWER, *NOTHING_IN_IT)}, NONE_AT_ALL))
 async def test_an_answer_that_is_none_is_not_waited_out(
     registry: Registry, neighbour: SessionDriver, behaviour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +287,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES.keys())
+@pytest.mark.parametrize("names", one_of_each(NAMES, {"many items", "deep", "other shapes"}))
 async def test_whatever_is_answered_for_the_names_is_bounded_and_safe(
     registry: Registry, neighbour: SessionDriver, names: bytes
 ) -> None:

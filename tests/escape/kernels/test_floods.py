@@ -8,6 +8,7 @@ import pytest
 
 from tests.escape.kernels.kernel_server import FORGE, KernelServer
 from tests.mcp.line_client import data_of
+from tests.parts import one_of_each
 
 SEND: Final = (
     FORGE
@@ -70,14 +71,11 @@ while True:
 """Floods that do not end by themselves: the deadline, or the limit on what is sent unasked, ends them."""
 
 
-SMALL: Final = {"small output", "small comms"}
-"""What is there in large messages too."""
+KINDS: Final = {"output", "comms", "busy and busy", "consoles", "input requests", "answers", "buffers"}
+"""One of each channel and way; the others are output in other messages, or in small ones."""
 
 
-@pytest.mark.parametrize(
-    "code",
-    [pytest.param(code, id=name, marks=[pytest.mark.slow] if name in SMALL else []) for name, code in ENDLESS.items()],
-)
+@pytest.mark.parametrize("code", one_of_each(ENDLESS, KINDS))
 def test_a_flood_ends_and_takes_no_memory(kernel_server: KernelServer, code: str) -> None:
     """Less than 50 MB, the neighbour works meanwhile, and the session goes on with another kernel."""
     session = kernel_server.open()
@@ -102,7 +100,7 @@ HUGE: Final = {
 }
 
 
-@pytest.mark.parametrize("code", HUGE.values(), ids=HUGE)
+@pytest.mark.parametrize("code", one_of_each(HUGE, {"one frame of 100 MB", "100,000 frames", "a reply of 10 MB"}))
 def test_a_huge_message_ends_its_kernel_and_takes_no_memory(kernel_server: KernelServer, code: str) -> None:
     """It is not read to its end."""
     session = kernel_server.open()
@@ -128,7 +126,11 @@ HONEST: Final = {
 }
 
 
-@pytest.mark.parametrize("code", HONEST.values(), ids=HONEST)
+OFTEN_MUCH: Final = {"payloads", "10 MB displayed", "1,000 comms", "an input that nobody gives", "an error of 10 MB"}
+"""One of each kind."""
+
+
+@pytest.mark.parametrize("code", one_of_each(HONEST, OFTEN_MUCH))
 def test_much_by_honest_means_costs_no_kernel(kernel_server: KernelServer, code: str) -> None:
     """What a library does, or a look at the help of something large: cut or left out; the values are still there."""
     session = kernel_server.open()

@@ -105,6 +105,7 @@ def test_it_ends_when_the_session_has_no_runtime_left(kernel_server: KernelServe
     kernel_server.check_neighbour()
 
 
+@pytest.mark.slow
 def test_a_kernel_that_claims_every_end_at_once_is_stopped_as_well(kernel_server: KernelServer) -> None:
     """Each request is answered before it is looked at, while a thread works."""
     session = kernel_server.open(max_runtime_ms=1_300)
@@ -130,7 +131,13 @@ threading.Thread(target=spin).start()
     kernel.wait(WAIT_S)
 
 
-@pytest.mark.parametrize("way", ["spin()", "threading.Thread(target=spin).start()"], ids=["in the step", "in a thread"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("spin()", id="in the step", marks=pytest.mark.slow),
+        pytest.param("threading.Thread(target=spin).start()", id="in a thread"),
+    ],
+)
 def test_a_kernel_that_claims_to_be_busy_for_ever_ends_with_the_ladder(kernel_server: KernelServer, way: str) -> None:
     """Neither reply nor idle: the deadline, two interrupts, SIGKILL; a fresh kernel is there afterwards."""
     session = kernel_server.open()
@@ -158,6 +165,7 @@ def test_a_snapshot_that_never_ends_is_no_cover(tmp_path: Path) -> None:
         kernel_server.close()
 
 
+@pytest.mark.slow
 def test_a_kernel_that_breaks_the_wire_after_its_work_is_charged_for_it(kernel_server: KernelServer) -> None:
     """What was seen of it before is not forgotten with it."""
     session = kernel_server.open()

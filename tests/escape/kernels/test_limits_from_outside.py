@@ -133,6 +133,7 @@ def test_no_limit_that_the_system_holds_can_be_lifted(counted: KernelServer) -> 
     assert kernel.rlimit(psutil.RLIMIT_CPU) == before
 
 
+@pytest.mark.slow
 def test_a_step_within_its_processor_time_may_take_longer_than_that(counted: KernelServer) -> None:
     """Waiting is free, and what earlier steps used is not this one's."""
     session = counted.open()

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from tests.escape.kernels.kernel_server import FORGE, KernelServer
+from tests.parts import one_of_each
 
 VALUES: Final = {
     "no number": "float('nan')",
@@ -34,7 +35,14 @@ MAKE: Final = {
 }
 
 
-@pytest.mark.parametrize("name", VALUES)
+ODD_VALUES: Final = {
+    *("no number", "a long number", "1,000 deep", "in itself", "half a character", "10 MB in a list"),
+    "keys that are the same when written",
+}
+"""One of each kind."""
+
+
+@pytest.mark.parametrize("name", one_of_each({name: name for name in VALUES}, ODD_VALUES))
 def test_a_value_that_breaks_parsers_is_answered_for_in_bounds(each_server: KernelServer, name: str) -> None:
     """As a result, an error, a variable, an answer, and in the trace: JSON and Unicode each time, of bounded size."""
     call, session = each_server.client.call, each_server.open()
@@ -173,7 +181,14 @@ for number, value in enumerate(WRONG):
 }
 
 
-@pytest.mark.parametrize("code", MESSAGES.values(), ids=MESSAGES)
+FORGED: Final = {
+    *("every field of a wrong type", "odd types of data", "its replies of wrong types"),
+    *("answers that nobody asked for", "cells of consoles of wrong types"),
+}
+"""One of each kind."""
+
+
+@pytest.mark.parametrize("code", one_of_each(MESSAGES, FORGED))
 def test_a_forged_message_makes_that_step_wrong_and_nothing_else(kernel_server: KernelServer, code: str) -> None:
     """The kernel lives, the report is well-formed, and the next step is right again."""
     session = kernel_server.open()
@@ -199,7 +214,7 @@ BREAKS: Final = {
 }
 
 
-@pytest.mark.parametrize("code", BREAKS.values(), ids=BREAKS)
+@pytest.mark.parametrize("code", one_of_each(BREAKS, {"deeper than Python goes", "10 MB"}))
 def test_a_message_that_cannot_be_read_ends_its_kernel_and_says_why(kernel_server: KernelServer, code: str) -> None:
     """In bounded memory; a fresh one has the context."""
     session = kernel_server.open()

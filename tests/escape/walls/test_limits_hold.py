@@ -87,7 +87,12 @@ def test_threads_end(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
 @pytest.mark.parametrize(
-    "attack", ["start_threads_without_end", "start_threads_with_small_stacks", "clone_threads_with_tiny_stacks"]
+    "attack",
+    [
+        pytest.param("start_threads_without_end", marks=pytest.mark.slow),
+        pytest.param("start_threads_with_small_stacks", marks=pytest.mark.slow),
+        "clone_threads_with_tiny_stacks",
+    ],
 )
 def test_threads_are_counted_where_memory_would_allow_more(kind: Kind, attack: str) -> None:
     """By a user that is this kernel's alone, in or outside of a namespace, or by the numbers of its namespace."""
@@ -121,7 +126,7 @@ def test_the_scratch_folders_files_end(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", QUOTA_KINDS, ids=ids)
-@pytest.mark.parametrize(("scratch_files", "expected"), [(256, 254), (4096, 3000)])
+@pytest.mark.parametrize(("scratch_files", "expected"), [(256, 254), pytest.param(4096, 3000, marks=pytest.mark.slow)])
 def test_folders_nested_3000_deep_count_as_files_and_leave_nothing_outside(
     kind: Kind, scratch_files: int, expected: int
 ) -> None:

@@ -126,6 +126,7 @@ async def test_a_cell_that_is_sent_once_the_error_before_is_heard_runs(tmp_path:
             assert (content["status"], printed) == ("ok", f"{number}\n")
 
 
+@pytest.mark.slow
 async def test_it_shuts_down_when_it_is_asked_to(tmp_path: Path, runtime: Path) -> None:
     """A session's kernel refuses a client's shutdown request; the kernel of another Jupyter client does not."""
     async with started(tmp_path) as (manager, _):
@@ -179,7 +180,7 @@ def directory_of_others(directory: Path) -> Path:
         pytest.param(runtime_directory, marks=pytest.mark.slow),
         pytest.param(temporary_directory, marks=pytest.mark.slow),
         pytest.param(long_path, marks=pytest.mark.slow),
-        directory_of_others,
+        pytest.param(directory_of_others, marks=pytest.mark.slow),
     ],
 )
 async def test_it_starts_wherever_the_connection_file_lies_and_sees_nothing_of_that_folder(
@@ -245,7 +246,12 @@ START: Final = "km.start_kernel()"
 
 
 @pytest.mark.parametrize(
-    "lines", [(SHUT_DOWN, START), (START, SHUT_DOWN), (START,)], ids=["registered_before", "registered_after", "never"]
+    "lines",
+    [
+        pytest.param((SHUT_DOWN, START), id="registered_before", marks=pytest.mark.slow),
+        pytest.param((START, SHUT_DOWN), id="registered_after"),
+        pytest.param((START,), id="never", marks=pytest.mark.slow),
+    ],
 )
 def test_a_program_that_ends_with_its_kernel_ends_without_a_word(
     tmp_path: Path, runtime: Path, lines: tuple[str, ...]
@@ -296,6 +302,7 @@ print(km.has_kernel)
 """
 
 
+@pytest.mark.slow
 def test_a_client_may_start_use_and_end_its_kernel_in_threads_that_end(tmp_path: Path, runtime: Path) -> None:
     """A parent-death signal comes when a thread ends, an event loop is a thread's: neither is the kernel's end."""
     done = subprocess.run(
@@ -322,6 +329,7 @@ km.shutdown_kernel(now=True)
 """
 
 
+@pytest.mark.slow
 def test_what_a_client_inherited_changes_nothing(tmp_path: Path, runtime: Path) -> None:
     """Ignored and blocked signals, an open umask, no standard input, a full environment."""
     argv = client_argv(tmp_path, INHERITED)

@@ -130,7 +130,7 @@ def add(directory: Path) -> None:
     (directory / "c.txt").write_text("gamma")
 
 
-@pytest.mark.parametrize("meddle", [change, remove, add])
+@pytest.mark.parametrize("meddle", [change, *(pytest.param(one, marks=pytest.mark.slow) for one in (remove, add))])
 async def test_a_context_that_is_not_what_it_was_is_gone_and_not_another(
     tmp_path: Path, meddle: Callable[[Path], None]
 ) -> None:

@@ -157,7 +157,7 @@ async def test_a_process_without_descriptors_starts_no_kernel_and_then_one(opene
     assert (await (await SessionDriver.open(opened)).ok("1 + 1")).result == "2"
 
 
-@pytest.mark.parametrize("where", ["add_session", "put_context"])
+@pytest.mark.parametrize("where", [pytest.param("add_session", marks=pytest.mark.slow), "put_context"])
 async def test_a_session_that_cannot_be_written_down_leaves_no_kernel(
     opened: Registry, runtime: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -206,6 +206,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_full_run_folder_is_told_and_leaves_nothing_half_made(tmp_path: Path, short_dir: Path) -> None:
     """A tmpfs too small for a kernel's files; the session is had once there is room."""
     command = [*in_own_mounts(), sys.executable, "-c", FULL, str(short_dir), str(tmp_path / "state")]
