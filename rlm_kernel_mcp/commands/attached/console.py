@@ -3,7 +3,7 @@
 Is: the real console, changed where it assumes that it is the kernel's only client: it asks on the control channel,
 which a running step does not block, it shows what the agent runs, and Ctrl-C withdraws a cell that is waiting. Is not:
 a way to stop the agent's step: the kernel refuses that to a console. A program: `commands/attach.py`
-becomes it. Below: jupyter_console, `lost_kernel.py`, `onlooking.py`, `terminal.py`, `withdrawal.py`.
+becomes it. Below: jupyter_console, `agents_steps.py`, `lost_kernel.py`, `onlooking.py`, `terminal.py`, `withdrawal.py`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from jupyter_console.ptshell import ZMQTerminalInteractiveShell
 from prompt_toolkit.application import in_terminal
 from traitlets import Unicode
 
+from rlm_kernel_mcp.commands.attached.agents_steps import AgentsSteps
 from rlm_kernel_mcp.commands.attached.lost_kernel import FAREWELLS, LostKernel
-from rlm_kernel_mcp.commands.attached.onlooking import UNREADABLE, AgentsSteps, Onlooker, unreadable
+from rlm_kernel_mcp.commands.attached.onlooking import UNREADABLE, Onlooker, unreadable
 from rlm_kernel_mcp.commands.attached.terminal import TypedAhead
 from rlm_kernel_mcp.commands.attached.withdrawal import GivenUp, Withdrawal
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -57,8 +58,8 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
         self._typed_ahead = TypedAhead()
         self._withdrawal = Withdrawal()
         super().__init__(**traits)
-        steps = AgentsSteps(Path(self.state_dir), self.agents_session)
-        self._others = Onlooker(steps.begun, waits=steps.waits)
+        steps = AgentsSteps(Path(self.state_dir), self.agents_session, self.parent.began_ns)
+        self._others = Onlooker(steps.begun, waits=steps.waits, late=steps.late)
         self._at_start = steps.running()
         self._lost = LostKernel(Path(self.state_dir), self.agents_session, self.parent.existing)
         self._confirms = self.confirm_exit
@@ -244,6 +245,7 @@ class AttachedConsole(ZMQTerminalIPythonApp):  # type: ignore[misc]  # as above
 
     def init_shell(self) -> None:
         """As the console's, with our shell in place of its own."""
+        self.began_ns = time.time_ns()  # before it hears anything
         JupyterConsoleApp.initialize(self)
         signal.signal(signal.SIGINT, self.handle_sigint)
         self.shell = AttachedShell.instance(

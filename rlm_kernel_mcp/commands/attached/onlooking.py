@@ -1,22 +1,17 @@
 """What others run in a kernel, as lines for the person who watches: the agent's steps, and other consoles' cells.
 
 Is: what is shown of a message, each line marked so that no output can be mistaken for a message of this program, and
-made safe. Is not: the console that shows it (`console.py`). Above: `console.py`. Below: the store, which knows a step's
-number; `text/safe_text.py`.
+made safe. Is not: the console that shows it (`console.py`), nor what the record says of a step (`agents_steps.py`).
+Above: `console.py`. Below: `agents_steps.py`; `text/safe_text.py`.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.session.trace.events import summary_of, waits_of
-from rlm_kernel_mcp.store.database.file import FILE_NAME, inode_of
-from rlm_kernel_mcp.store.store import EventHead, SessionRecord, Store
+from rlm_kernel_mcp.commands.attached.agents_steps import AGENTS, Step
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import counted, waits_words
 
@@ -32,93 +27,11 @@ CELLS_S: Final = 1.0
 kernel can make up thousands, and what is honest would wait behind them."""
 WAITS_S: Final = 1.0
 """Between two looks whether the agent's step waits for answers, which the record says once a second."""
-AGENTS: Final = "The agent's step"
+OTHERS: Final = "Another client's cell"
 CODE_MARK: Final = "> "
 OUTPUT_MARK: Final = "| "
 UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What reading a message of a hostile kernel can raise."""
-
-
-class Step(NamedTuple):
-    """A step of the agent."""
-
-    number: int
-    code: str
-    waits: int = 0
-    """For how many answers it waits."""
-
-    @property
-    def name(self) -> str:
-        return f"{AGENTS} {self.number}"
-
-
-class AgentsSteps:
-    """The record of one session's steps, which its kernel does not write."""
-
-    def __init__(self, state_dir: Path, session_id: str) -> None:
-        self._state_dir = state_dir
-        self._session_id = session_id
-        self._known = 0
-        """Number of the newest step that is not news to the person."""
-        self._store: Store | None = None
-        self._inode: int | None = None
-        """Inode of the open file: one that was removed or set aside has nothing new to say."""
-
-    def running(self) -> Step | None:
-        """At the start: the step that is running, if one is. What came before is not news from now on."""
-        return self._read(self._running)
-
-    def begun(self, code: str) -> Step | None:
-        """The step that began with this code, if the record has one that is news; it may have ended by now."""
-        return self._read(lambda store, record: self._begun(code, store, record))
-
-    def waits(self) -> int:
-        """For how many answers the step waits that runs."""
-        step = self._read(self._running)
-        return 0 if step is None else step.waits
-
-    def _running(self, store: Store, record: SessionRecord) -> Step | None:
-        self._known = _number(record)
-        heads = store.heads(self._session_id, self._known, self._known) if record.status == "running" else []
-        return next((step for head in heads if (step := _step(store, head)) is not None), None)
-
-    def _begun(self, code: str, store: Store, record: SessionRecord) -> Step | None:
-        for head in store.heads(self._session_id, self._known + 1, _number(record)):
-            if head.row.summary == summary_of(code) and (step := _step(store, head)) is not None:
-                self._known = step.number
-                return step
-        return None
-
-    def _read(self, look: Callable[[Store, SessionRecord], Step | None]) -> Step | None:
-        """The result of a look at the record; None where that is damaged or gone."""
-        try:
-            store = self._open()
-            record = store.session(self._session_id, whole=False)
-            return None if record is None else look(store, record)
-        except (SessionNotFound, ValueError, LookupError, TypeError):
-            return None
-
-    def _open(self) -> Store:
-        """The record, opened once: a kernel can make up as many cells as it likes, each of which is looked for."""
-        file = str(self._state_dir / FILE_NAME)
-        if self._store is not None and inode_of(file) != self._inode:
-            self._store.close()
-            self._store = None
-        if self._store is None:
-            self._store = Store.open(self._state_dir)
-            self._inode = inode_of(file)
-        return self._store
-
-
-def _number(record: SessionRecord) -> int:
-    return int(json.loads(record.counters)["step_index"])
-
-
-def _step(store: Store, head: EventHead) -> Step | None:
-    if (head.row.action, head.row.source) != ("run_repl", "mcp"):
-        return None
-    row = store.with_texts(head)
-    return None if row is None else Step(row.step_index, row.code or "", waits_of(row))
 
 
 class Onlooker:
@@ -128,13 +41,15 @@ class Onlooker:
         self,
         begun: Callable[[str], Step | None],
         now: Callable[[], float] = time.monotonic,
-        waits: Callable[[], int] = lambda: 0,
+        waits: Callable[[], int | None] = lambda: 0,
+        late: Callable[[], Step | None] = lambda: None,
     ) -> None:
         """`begun`: takes the code of a cell that begins; returns the agent's step that it is, if it is one.
 
-        `waits`: for how many answers the agent's step waits.
+        `waits`: for how many answers the agent's step waits; None where the record cannot be read just now.
+        `late`: the same as `begun` did of the last cell, by what the record has now.
         """
-        self._begun = begun
+        self._begun, self._late = begun, late
         self._now = now
         self._waits, self._waits_at_s, self._told_waits = waits, now(), 0
         self._lines: list[str] = []
@@ -164,6 +79,7 @@ class Onlooker:
             self._hear_of(cell, str(content["code"]))
         elif self.runs and self._cell in (None, cell):
             if kind == "status" and content["execution_state"] == "idle":
+                self._look_again()
                 self._say(f"{self.runs} has ended.")
                 self.runs = ""
             else:
@@ -198,28 +114,38 @@ class Onlooker:
         self._heard += 1
         if self._heard > CELLS_MAX:
             self._unshown += 1
-        elif (step := self._begun(code)) is not None:
-            self.begin(step, cell)
+        elif (step := self._begun(code)) is None:
+            self._say(f"{OTHERS} is running.")
+            self._begin(OTHERS, cell, code)
+        elif self._cell is None and self.runs == step.name:
+            self._cell = cell  # it was found in the record while word of it was on the way
         else:
-            self._say("Another client's cell is running.")
-            self._begin("Another client's cell", cell, code)
+            self.begin(step, cell)
 
     def _tell_unshown(self) -> None:
-        """Once a second: how many cells were not shown in the one before."""
+        """Once a second: how many cells were not shown in the one before, and what the one that runs is after all."""
         if self._now() - self._heard_since_s < CELLS_S:
             return
         if self._unshown:
             self._say(f"{counted(self._unshown, 'more cell')} began within {CELLS_S:.0f} s, too many to be shown.")
         self._heard = self._unshown = 0
         self._heard_since_s = self._now()
+        self._look_again()
 
     def _tell_waits(self) -> None:
         """Look once a second whether the agent's step waits for as many answers as was said."""
         if not self.runs.startswith(AGENTS) or self._now() - self._waits_at_s < WAITS_S:
             return
-        told, self._told_waits, self._waits_at_s = self._told_waits, self._waits(), self._now()
-        if self._told_waits != told:
-            self._say(f"{self.runs} {waits_words(self._told_waits)}.")
+        self._waits_at_s = self._now()
+        if (waits := self._waits()) is not None and waits != self._told_waits:
+            self._told_waits = waits
+            self._say(f"{self.runs} {waits_words(waits)}.")
+
+    def _look_again(self) -> None:
+        """Whether what was taken for another client's cell is a step: the record can be late, or not be read."""
+        if self.runs == OTHERS and (step := self._late()) is not None:
+            self.runs, self._told_waits = step.name, step.waits
+            self._say(f"That cell is {step.name[0].lower()}{step.name[1:]}, as the record says now.")
 
     def _begin(self, name: str, cell: str | None, code: str) -> None:
         self.runs, self._cell = name, cell

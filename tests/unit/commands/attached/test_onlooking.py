@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.commands.attached.onlooking import CELLS_MAX, AgentsSteps, Onlooker, Step
+from rlm_kernel_mcp.commands.attached.agents_steps import AgentsSteps, Step
+from rlm_kernel_mcp.commands.attached.onlooking import CELLS_MAX, Onlooker
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -59,6 +60,48 @@ def test_it_is_said_for_how_many_answers_the_agent_s_step_waits() -> None:
     assert shown.text() == "The agent's step 3 has its answers.\n"
     clock.now_s = 5.0
     assert shown.text() == ""
+
+
+def test_a_record_that_cannot_be_read_for_a_moment_answers_no_question() -> None:
+    """The step waits for as many answers as before, as far as is known."""
+    clock = Clock()
+    shown = Onlooker(lambda code: None, clock, lambda: None)
+    shown.begin(Step(3, "x", 2))
+    shown.text()
+    clock.now_s = 2.0
+    assert shown.text() == ""
+
+
+def test_a_step_that_the_record_has_late_is_called_one_as_soon_as_it_has() -> None:
+    """While it runs, or at its end."""
+    clock, found = Clock(), list[Step]()
+    shown = Onlooker(lambda code: None, clock, late=lambda: found[0] if found else None)
+    said = "Another client's cell is running.\n> x\n"
+    late = "That cell is the agent's step 3, as the record says now.\n"
+    shown.take(begin("x"))
+    assert shown.text() == said
+    clock.now_s = 1.0
+    assert shown.text() == ""
+    found.append(Step(3, "x"))
+    assert shown.text() == ""
+    clock.now_s = 2.0
+    assert shown.text() == late
+    shown.take(message("status", "a", execution_state="idle"))
+    assert shown.text() == "The agent's step 3 has ended.\n"
+    shown.take(begin("x"))
+    shown.take(message("status", "a", execution_state="idle"))
+    assert shown.text() == f"{said}{late}The agent's step 3 has ended.\n"
+
+
+def test_a_step_that_was_found_in_the_record_is_not_shown_again_when_its_beginning_is_heard() -> None:
+    """The console hears of cells before it looks what runs."""
+    shown = onlooker(Step(3, "x"))
+    shown.begin(Step(3, "x"))
+    shown.take(begin("x"))
+    shown.take(message("stream", "a", text="one\n"))
+    shown.take(message("stream", "b", text="another's\n"))
+    shown.take(message("status", "a", execution_state="idle"))
+    assert shown.text() == "The agent's step 3 is running.\n> x\n| one\nThe agent's step 3 has ended.\n"
 
 
 def test_a_line_is_shown_when_it_has_its_end_or_has_waited_for_it() -> None:
