@@ -13,7 +13,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from textwrap import indent
+from typing import Any, Final
 
 from rlm_kernel_mcp.commands.following.follow import follow
 from rlm_kernel_mcp.commands.following.json_view import json_line
@@ -23,12 +24,13 @@ from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, extra_of
-from rlm_kernel_mcp.session.trace.reading import whole_trace
-from rlm_kernel_mcp.session.trace.reports import TraceEvent
+from rlm_kernel_mcp.session.trace.reading import Nested, nested_trace, whole_trace
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.long_answers import PagedText
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.text.wording import damaged_words
+
+INDENT: Final = "    "
 
 
 def traced(settings: Settings, asked: Namespace) -> int:
@@ -37,6 +39,14 @@ def traced(settings: Settings, asked: Namespace) -> int:
     Raises:
         SessionNotFound: there is no such session. InvalidInput: it asks for what does not go together.
     """
+    if asked.children and (asked.follow or asked.annotations):
+        raise InvalidInput(
+            "--children goes neither with --follow nor with --annotations: each of these is of one session.",
+            "Leave one of the two out; a child session is followed by its own id.",
+        )
+    if asked.children:
+        with _store_with(settings, asked.session_id) as store:
+            return _print_events(nested_trace(store, asked.session_id), as_json=asked.json, of_many=True)
     if not asked.follow:
         return print_trace(settings, asked.session_id, as_json=asked.json, as_annotations=asked.annotations)
     if asked.annotations:
@@ -57,7 +67,8 @@ def print_trace(settings: Settings, session_id: str, *, as_json: bool, as_annota
     with _store_with(settings, session_id) as store:
         if as_annotations:
             return _print_annotations(store, session_id)
-        return _print_events(whole_trace(store, session_id), as_json=as_json)
+        events = (Nested(session_id, 0, event) for event in whole_trace(store, session_id))
+        return _print_events(events, as_json=as_json)
 
 
 @contextmanager
@@ -69,13 +80,23 @@ def _store_with(settings: Settings, session_id: str) -> Iterator[Store]:
         yield store
 
 
-def _print_events(events: Iterable[TraceEvent | None], *, as_json: bool) -> int:
+def _print_events(events: Iterable[Nested], *, as_json: bool, of_many: bool = False) -> int:
+    """Those of child sessions are indented. `of_many`: as JSON each says whose it is."""
     damaged = shown = 0
-    for event in events:
-        damaged += event is None
-        shown += event is not None
-        if event is not None:
-            print(json_line(event) if as_json else markdown.event(event) + "\n")
+    begun = set[str]()
+    for one in events:
+        damaged += one.event is None
+        shown += one.event is not None
+        if one.event is None:
+            continue
+        if as_json:
+            whose: dict[str, str | int] = {"session_id": one.session_id, "depth": one.depth} if of_many else {}
+            print(json_line(one.event, **whose))
+            continue
+        if one.depth and one.session_id not in begun:
+            begun.add(one.session_id)
+            print(indent(f"Child session {one.session_id}:\n", INDENT * one.depth))
+        print(indent(markdown.event(one.event), INDENT * one.depth) + "\n")
     if damaged:
         print(f"rlm-kernel-mcp: {damaged_words(damaged, 'event')}", file=sys.stderr)
     if not shown and not as_json:

@@ -99,7 +99,7 @@ _INSERT: Final = (
     f"INSERT OR REPLACE INTO subcalls ({', '.join(COLUMNS)}, text_bytes, row_check, texts) "  # noqa: S608 (ours)
     f"VALUES ({', '.join('?' * (len(COLUMNS) + 3))})"
 )
-_CHILDREN: Final = "SELECT session_id FROM sessions WHERE parent = ?"
+_CHILDREN: Final = "SELECT session_id FROM sessions WHERE parent = ? ORDER BY created_at, rowid"
 _HEADS: Final = f"SELECT {', '.join(COLUMNS)}, text_bytes, row_check FROM subcalls WHERE session_id = ?"  # noqa: S608
 
 
@@ -151,11 +151,15 @@ class Subcalls:
         """Questions that were sent, their tokens, and dollars as far as they are known; with those of its children."""
         tree = [session_id]
         for one in tree:
-            tree += [child for (child,) in self._database.read(_CHILDREN, (one,)) if child not in tree]
+            tree += [child for child in self.children(one) if child not in tree]
         rows = [row for one in tree for row in self.rows(one) if row.kind != "function"]
         sent = sum(row.fate in ("answered", "late") or row.attempts > 0 for row in rows)
         paid = [row for row in rows if row.child_session is None]  # what a child has spent is in its own rows
         return sent, sum(row.tokens_in + row.tokens_out for row in paid), sum(row.usd or 0.0 for row in paid)
+
+    def children(self, session_id: str) -> list[str]:
+        """The sessions that were opened for its questions, in that order, as far as they are kept."""
+        return [child for (child,) in self._database.read(_CHILDREN, (session_id,))]
 
     def calls(self, session_id: str) -> int:
         """How many of its rows are calls of functions that were made."""

@@ -18,9 +18,9 @@ from rlm_kernel_mcp.session.watching.events import Stream
 from rlm_kernel_mcp.store.store import EventHead
 
 
-def json_line(event: TraceEvent) -> str:
-    """One event."""
-    data = asdict(event)
+def json_line(event: TraceEvent, **more: str | int) -> str:
+    """One event. `more`: what is said of it beside that."""
+    data = more | asdict(event)
     evidence = data.pop("evidence")
     return json.dumps(data | (Checked.of_record(evidence).rows(sys.maxsize) if evidence else {}))
 

@@ -255,6 +255,7 @@ def _row(session_id: str, facts: Facts, row_id: int, entry: Entry, ts: str) -> S
         batch=question.batch,
         number=question.number,
         kind=question.kind,
+        parent=question.parent,
         depth=question.depth,
         child_session=entry.said.child,
         backend=facts.name,

@@ -44,6 +44,8 @@ class Question:
     """How many of its kind its call asks, as the kernel says."""
     depth: int = 1
     """How deep below a session without a parent it is answered."""
+    parent: str | None = None
+    """The session whose question the one that asks was opened for."""
     conversation: Conversation | None = None
     """Of a turn of whoever works in a child session: no kernel asks that."""
 

@@ -40,6 +40,7 @@ async def turn_of(broker: Broker, conversation: Conversation, turn: int, account
         fresh=True,
         kind="turn",
         depth=account.depth,
+        parent=account.parent_id,
         conversation=conversation if broker.has_tools else None,
     )
     broker.ask(question, give)

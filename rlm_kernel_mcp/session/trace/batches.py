@@ -7,7 +7,7 @@ leaves no batch half told. Above: `reading.py`. Below: `events.py`, `store/subca
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -40,6 +40,8 @@ OF_THE_SENDING: Final = frozenset(
     {"model_said", "attempts", "tokens_in", "tokens_out", "usd", "queued_ms", "duration_ms"}
 )
 """Those of them that the row of a late end has, where a question was sent and nobody waited for it in the end."""
+CHILDREN_NAMED: Final = 3
+"""Child sessions that an event names in its summary; each question's line names its own."""
 SHOWN_CHARS: Final = 200
 """Of each text of a question, and of its answer; all of it is in the store, packed (`Subcalls.texts`)."""
 
@@ -80,6 +82,10 @@ class Heads:
         number = head.row.id or 0
         return {"stdout": self._text(number)} if number in self._rows else self._store.texts(head)
 
+    def children(self, head: EventHead) -> list[str]:
+        """The sessions that were opened for an event's questions."""
+        return _children(self._rows.get(head.row.id or 0, ()))
+
     def _head(self, session_id: str, batch: BatchRow, rows: list[SubcallRow]) -> EventHead:
         last = max(row.id for row in rows)
         self._rows[last] = rows
@@ -90,7 +96,7 @@ class Heads:
             ACTION,
             source=batch.source,
             result_status="error" if batch.failed else "ok",
-            summary=_summary(batch),
+            summary=_summary(batch) + _named(_children(rows)),
             duration_ms=batch.duration_ms,
             id=last,
         )
@@ -129,6 +135,18 @@ def _lines(rows: Iterable[SubcallRow]) -> Iterator[tuple[SubcallRow, SubcallRow]
     for row in rows:
         if row is not unanswered.get(row.number):
             yield row, unanswered.get(row.number, row) if row.fate == "failed" else row
+
+
+def _children(rows: Iterable[SubcallRow]) -> list[str]:
+    return list(dict.fromkeys(row.child_session for row in rows if row.child_session is not None))
+
+
+def _named(children: Sequence[str]) -> str:
+    """Where the steps are that led to the answers."""
+    if not children:
+        return ""
+    more = f" and {len(children) - CHILDREN_NAMED:,} more" if len(children) > CHILDREN_NAMED else ""
+    return f"; in {counted(len(children), 'child session')}: {', '.join(children[:CHILDREN_NAMED])}{more}"
 
 
 def _beginning(text: str) -> str:

@@ -45,6 +45,15 @@ class Wanted:
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """An event of a session, or of one `depth` sessions below it. None: it is damaged."""
+
+    session_id: str
+    depth: int
+    event: TraceEvent | None
+
+
 def read_page(store: Store, session_id: str, wanted: Wanted) -> TracePage:
     """A page of a session's trace. Waits for the disk: call it by `in_reader`."""
     detail: Detail = "full" if wanted.detail == "full" else "summary"
@@ -68,13 +77,35 @@ def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
 def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     """Every event in full, one after the other; None in the place of one that is damaged."""
     asked = with_questions(store, session_id, (None, None))
-    for head in asked.heads:
-        texts = asked.texts(head)
-        try:
-            yield None if texts is None else whole_event(head, texts)
-        except SessionNotFound:
-            yield None
+    yield from (_whole(asked, head) for head in asked.heads)
     yield from (None for _ in range(asked.heads.damaged))
+
+
+def nested_trace(store: Store, session_id: str, depth: int = 0) -> Iterator[Nested]:
+    """The same with the events of its child sessions, and of theirs: after those of the questions they were opened for.
+
+    A child whose question has no row yet, or not any more, comes at the end.
+    """
+    asked = with_questions(store, session_id, (None, None))
+    left = dict.fromkeys(store.subcalls.children(session_id))
+    for head in asked.heads:
+        yield Nested(session_id, depth, _whole(asked, head))
+        for child in asked.children(head):
+            if child in left:
+                del left[child]
+                yield from nested_trace(store, child, depth + 1)
+    yield from (Nested(session_id, depth, None) for _ in range(asked.heads.damaged))
+    for child in left:
+        yield from nested_trace(store, child, depth + 1)
+
+
+def _whole(asked: Heads, head: EventHead) -> TraceEvent | None:
+    """An event in full; None where it is damaged."""
+    texts = asked.texts(head)
+    try:
+        return None if texts is None else whole_event(head, texts)
+    except SessionNotFound:
+        return None
 
 
 async def read_trace(

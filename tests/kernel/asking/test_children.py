@@ -22,6 +22,7 @@ from rlm_kernel_mcp.session.children.opening import open_children
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, AskedItem, Handed
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import Guardrails, StepReport
+from rlm_kernel_mcp.session.trace.reading import nested_trace
 from tests.kernel.asking.conftest import Here
 from tests.sessions import AMPLE, WAIT_S, SessionDriver, end_session, until
 
@@ -287,6 +288,15 @@ async def test_what_a_child_s_code_asks_at_the_last_depth_a_model_is_asked(paren
     await child.session.finalize(text="done")
     done = await parent.session.end_of(1)
     assert (done.result, done.budget.subcalls_left) == ("'done'", 198)
+    await parent.lines()  # which waits for the rows
+    await parent.books.settled(child.session.session_id)
+    store = parent.session.registry.store
+    (asked,), (below,) = (store.subcalls.rows(one.session.session_id) for one in (parent, child))
+    assert (asked.parent, asked.child_session) == (None, child.session.session_id)
+    assert (below.parent, below.child_session) == (parent.session.session_id, None)
+    told = [(one.depth, one.event.action) for one in nested_trace(store, parent.session.session_id) if one.event]
+    assert {action for depth, action in told if depth} == {"init_context", "run_repl", "subcalls", "finalize"}
+    assert told[told.index((1, "init_context")) - 1] == (0, "subcalls")
 
 
 async def test_more_children_than_may_be_open_are_refused_one_by_one(parent: Parent) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from argparse import Namespace
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -11,13 +12,14 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.commands.following.follow import Following
-from rlm_kernel_mcp.commands.trace import print_trace
+from rlm_kernel_mcp.commands.trace import print_trace, traced
+from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.evidence.citations import Checked, Citation, Coverage, Passage
 from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.settings import Settings, load_settings
-from rlm_kernel_mcp.store.store import SessionRecord, Store
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 
 PAGES: Final = ("so it is, and ", "it says so [\uff43", "7]; ", "and no more.")
 WHOLE: Final = "".join(PAGES)
@@ -90,3 +92,29 @@ def test_a_damaged_page_is_told_and_not_left_out_in_silence(
     Following(store, "s_1", {"RLM_HOST": "off"}, as_json=True).run()
     store.close()
     assert capsys.readouterr().out == ""
+
+
+def test_the_steps_of_child_sessions_are_printed_with_those_of_their_parent(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Indented for reading, and as JSON with whose they are; else the trace is that of one session."""
+    store = Store.open(settings.state_dir)
+    store.add_session(SessionRecord("s_child", "2026-11-29T10:00:01.000Z", "text", "idle", parent="s_1", depth=1))
+    store.add_event(EventRow("s_child", "2026-11-29T10:00:01.000Z", 1, "run_repl", result_status="ok", code="6 * 7"))
+    store.close()
+    asked = {"session_id": "s_1", "json": False, "children": True, "follow": False, "annotations": False}
+    assert traced(settings, Namespace(**asked)) == 0
+    text = capsys.readouterr().out
+    assert "\n    Child session s_child:\n" in text
+    assert "\n    6 * 7\n" in text
+    assert traced(settings, Namespace(**asked | {"json": True})) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["session_id"], line["depth"], line["action"]) for line in lines] == [
+        ("s_1", 0, "finalize"),
+        ("s_child", 1, "run_repl"),
+    ]
+    assert traced(settings, Namespace(**asked | {"children": False})) == 0
+    assert "s_child" not in capsys.readouterr().out
+    for other in ("follow", "annotations"):
+        with pytest.raises(InvalidInput, match="--children goes neither with"):
+            traced(settings, Namespace(**asked | {other: True}))

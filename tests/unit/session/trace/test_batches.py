@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.server import markdown
-from rlm_kernel_mcp.session.trace.reading import Wanted, heads_of, read_page, read_trace, whole_trace
+from rlm_kernel_mcp.session.trace.reading import Wanted, heads_of, nested_trace, read_page, read_trace, whole_trace
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts, packed
 
@@ -71,6 +71,48 @@ def test_a_line_says_what_was_asked_where_that_is_no_model(store: Store) -> None
     store.subcalls.book("s_1", [(other, b"")], lambda connection: None)
     *_, told = (event.stdout for event in whole_trace(store, "s_1") if event is not None and event.action == "subcalls")
     assert json.loads(told or "")["kind"] == "rlm"
+
+
+@pytest.mark.parametrize(
+    ("count", "named"),
+    [
+        (1, "1 child session: s_c1"),
+        (3, "3 child sessions: s_c1, s_c2, s_c3"),
+        (5, "5 child sessions: s_c1, s_c2, s_c3 and 2 more"),
+    ],
+)
+def test_an_event_names_the_sessions_that_its_questions_were_opened_for(store: Store, count: int, named: str) -> None:
+    """Also where no texts are asked for: that is where the steps are."""
+    names = [f"s_c{n}" for n in range(1, count + 1)]
+    asked = [
+        replace(row(store, 50 + n), step_index=3, batch=9, kind="rlm", child_session=one) for n, one in enumerate(names)
+    ]
+    store.subcalls.book("s_1", [(one, b"") for one in asked], lambda connection: None)
+    page = read_page(store, "s_1", Wanted(3, None, "summary", 10_000, 0))
+    (told,) = (event.summary for event in page.events if event.action == "subcalls")
+    assert told.endswith(f"; in {named}")
+
+
+def test_the_events_of_child_sessions_follow_those_of_their_questions(store: Store) -> None:
+    """And of theirs; one that no question names, as it is still open, comes at the end."""
+    for name, parent in (("s_c1", "s_1"), ("s_open", "s_1"), ("s_deep", "s_c1")):
+        store.add_session(SessionRecord(name, NOW, "text", "idle", parent=parent))
+        store.add_event(EventRow(name, NOW, 0, "init_context", result_status="ok"))
+    for of, number, child in (("s_1", 51, "s_c1"), ("s_c1", 1, "s_deep")):
+        one = replace(row(store, number), session_id=of, step_index=3, batch=9, kind="rlm", child_session=child)
+        store.subcalls.book(of, [(one, b"")], lambda connection: None)
+    store.add_event(EventRow("s_c1", NOW, 4, "finalize", result_status="ok"))
+    found = [
+        (one.session_id, one.depth, one.event.action) for one in nested_trace(store, "s_1") if one.event is not None
+    ]
+    assert [one for one in found if one[2] != "run_repl"] == [
+        *[("s_1", 0, "subcalls")] * 3,
+        ("s_c1", 1, "init_context"),
+        ("s_c1", 1, "subcalls"),
+        ("s_deep", 2, "init_context"),
+        ("s_c1", 1, "finalize"),
+        ("s_open", 1, "init_context"),
+    ]
 
 
 def test_a_question_that_was_cancelled_under_way_is_one_line_unless_its_answer_came_all_the_same(store: Store) -> None:
