@@ -81,7 +81,7 @@ def test_neither_sides_output_reaches_the_other(client: LineClient, session_id: 
 @pytest.mark.parametrize(
     "farewell",
     [
-        "exit",
+        pytest.param("exit", marks=pytest.mark.slow),
         pytest.param("quit", marks=pytest.mark.slow),
         pytest.param("exit()", marks=pytest.mark.slow),
         pytest.param("\x04", id="Ctrl-D"),

@@ -209,7 +209,14 @@ def test_a_banner_that_acts_would_be_seen(any_client: LineClient) -> None:
         assert "\x1b]0;evil" in console.greeting
 
 
-@pytest.mark.parametrize("parent", ["{}", "asked", "{**asked, 'msg_id': ''}"], ids=["nobody", "asked", "session"])
+@pytest.mark.parametrize(
+    "parent",
+    [
+        pytest.param("{}", id="nobody"),
+        pytest.param("asked", id="asked", marks=pytest.mark.slow),
+        pytest.param("{**asked, 'msg_id': ''}", id="session", marks=pytest.mark.slow),
+    ],
+)
 def test_what_nobody_asked_for_acts_on_nobody_s_terminal(any_client: LineClient, parent: str) -> None:
     """A session's code can say whose cell its messages are of: before the person ran one, none of them is theirs."""
     session_id = any_client.open_session()

@@ -68,7 +68,7 @@ def test_a_text_within_the_limit_comes_whole_whatever_it_holds(client: LineClien
     assert (data["total_chars"], data["next_offset"], data["truncated"]) == (len(text), None, False)
 
 
-@pytest.mark.parametrize("limit", [2, 7, 100])
+@pytest.mark.parametrize("limit", [pytest.param(2, marks=pytest.mark.slow), 7, 100])
 def test_pages_put_together_are_the_whole_where_line_ends_and_emoji_fall_on_their_edges(
     client: LineClient, session_id: str, limit: int
 ) -> None:
@@ -152,7 +152,7 @@ def test_an_exception_s_texts_stay_within_the_size_and_say_what_was_cut(
     assert full["evalue"] == "H" + "v" * 3_000
 
 
-@pytest.mark.parametrize("size", [2, 50, 700])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 50, 700])
 def test_pages_of_the_trace_are_no_larger_than_asked_and_put_together_are_the_whole(
     client: LineClient, session_id: str, size: int
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 from rlm_kernel_mcp.errors import ContextDenied, ContextTooLarge, InvalidInput
 from rlm_kernel_mcp.in_kernel.loader.unpacking import zstd_module
 from tests.kernel.contexts.conftest import Load, held_bytes
+from tests.parts import one_of_each
 
 TEXT: Final = "".join(f"line {n} Grüße\n" for n in range(20_000)).encode()
 PACK: Final[dict[str, Callable[[bytes], bytes]]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
@@ -24,6 +25,8 @@ if (zstd := zstd_module()) is not None:
 MB: Final = 1 << 20
 
 FORMS = pytest.mark.parametrize("end", PACK)
+ONE_FORM = pytest.mark.parametrize("end", one_of_each({end: end for end in PACK}, {"gz"}))
+"""For what takes a second in each, and is in our code and not in theirs."""
 
 
 @FORMS
@@ -85,7 +88,7 @@ def test_a_damaged_stream_is_an_error(directory: Path, read: Load, end: str) -> 
         read(f"a.{end}")
 
 
-@FORMS
+@ONE_FORM
 def test_a_bomb_ends_at_its_ratio(directory: Path, read: Load, end: str) -> None:
     """64 MB of one line may be as dense as they like; what is left is nothing on disk."""
     (directory / f"a.{end}").write_bytes(PACK[end](b"bomb\n" * 100_000) * 140)
@@ -99,7 +102,7 @@ def test_a_bomb_ends_at_its_ratio(directory: Path, read: Load, end: str) -> None
     assert told.value.next_step.startswith("Leave it out by exclude, or unpack it yourself")
 
 
-@FORMS
+@ONE_FORM
 def test_many_compressed_files_have_one_limit(directory: Path, read: Load, end: str) -> None:
     """Each may be honest; a bomb of many would be none."""
     for number in range(5):

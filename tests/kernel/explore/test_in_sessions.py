@@ -91,13 +91,20 @@ CASES: list[Any] = [
         "latin-1",
         id="mapped, latin-1",
     ),
-    pytest.param("spooled", lambda: text_of(ODD + "\u4e2d", 9 * MB).encode(), "utf-8", id="spooled, UCS-2"),
+    pytest.param(
+        "spooled",
+        lambda: text_of(ODD + "\u4e2d", 9 * MB).encode(),
+        "utf-8",
+        id="spooled, UCS-2",
+        marks=pytest.mark.slow,
+    ),
     pytest.param("spooled", lambda: text_of(ODD + "\U0001f680", 9 * MB).encode(), "utf-8", id="spooled, UCS-4"),
     pytest.param(
         "spooled",
         lambda: text_of(ODD + "\U0001f680", 9 * MB).encode("utf-8-sig"),
         "utf-8-sig",
         id="spooled, with a mark",
+        marks=pytest.mark.slow,
     ),
     pytest.param(
         "spooled", lambda: text_of(ODD + "\U0001f680", 5 * MB).encode("utf-16"), "utf-16", id="spooled, UTF-16"

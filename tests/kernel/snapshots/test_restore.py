@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.losses import OWN, lose_kernel, lost, restored
+from tests.parts import one_of_each
 from tests.sessions import SessionDriver
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +26,29 @@ NOT_KEPT = read_cells("lost_cells.txt")
 """How `x` is made, and a part of the reason."""
 
 
-@pytest.mark.parametrize("what", KEPT)
+FAST = {
+    *("values", "a function calls one that was bound later", "closures keep what they hold", "decorated functions"),
+    *("classes and their instances, by one class", "slots, metaclasses and abstract classes", "dataclasses", "enums"),
+    *("modules and what was imported from them", "a second name of the context", "a structure that holds itself"),
+    *("generator functions and coroutines", "typed dicts", "type variables and parameters", "single dispatch"),
+    *("collections", "context variables", "closures that call each other", "what an exception came from"),
+    "functions of one value that share a closure cell",
+}
+"""One of each kind of what comes back."""
+FAST_LOST = {
+    *(
+        "a generator",
+        "a file open for writing",
+        "a thread",
+        "what raises more than an Exception",
+        "what lies of itself",
+    ),
+    *("what raises when it is restored", "what leaves when it is restored", "a structure too deep to walk"),
+}
+"""One of each reason."""
+
+
+@pytest.mark.parametrize("what", one_of_each({title: title for title in KEPT}, FAST))
 async def test_what_a_fresh_kernel_has_of_the_one_before(session: SessionDriver, what: str) -> None:
     """By value, each name by itself, and without a word about a loss."""
     make, use, expected = KEPT[what]
@@ -39,7 +62,7 @@ async def test_what_a_fresh_kernel_has_of_the_one_before(session: SessionDriver,
     assert (await session.ok("1")).lost is None
 
 
-@pytest.mark.parametrize("what", NOT_KEPT)
+@pytest.mark.parametrize("what", one_of_each({title: title for title in NOT_KEPT}, FAST_LOST))
 async def test_what_cannot_be_had_back_is_named_with_its_reason(session: SessionDriver, what: str) -> None:
     """The names beside it come back all the same."""
     make, why = NOT_KEPT[what]

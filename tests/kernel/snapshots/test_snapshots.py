@@ -337,6 +337,7 @@ async def test_a_value_that_ends_the_kernel_while_it_is_kept_loses_that_kernel_a
     assert lost(report)["bomb"] == "its value (Bomb) was not kept"
 
 
+@pytest.mark.slow
 async def test_names_beyond_what_is_kept_are_counted(session: SessionDriver) -> None:
     """The newest 5,000 names come back; a hundred thousand do not end the kernel."""
     await session.ok("globals().update({f'v{n}': n for n in range(100_000)}); globals()['n' * 1000] = 1")
@@ -440,6 +441,7 @@ async def test_the_file_is_moved_together_when_most_of_it_is_dead(session: Sessi
     assert lost(report) == {}
 
 
+@pytest.mark.slow
 async def test_fifty_megabytes_come_back(session: SessionDriver) -> None:
     """As text, as bytes and as many small objects."""
     await session.ok(

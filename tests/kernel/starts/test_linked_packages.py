@@ -82,7 +82,7 @@ def answers(python: Path, state: Path, *codes: str) -> list[str]:
         as_a_whole,
         pytest.param(one_by_one, marks=pytest.mark.slow),
         pytest.param(file_by_file, marks=pytest.mark.slow),
-        by_a_path_file,
+        pytest.param(by_a_path_file, marks=pytest.mark.slow),
     ],
 )
 def test_a_kernel_starts_and_reads_what_its_packages_read_later(

@@ -44,6 +44,7 @@ async def roomy(roomy_registry: Registry) -> SessionDriver:
     return session
 
 
+@pytest.mark.slow
 async def test_steps_that_failed_in_every_way_leave_four_fifths_of_a_fresh_sessions_memory(
     roomy: SessionDriver,
 ) -> None:
@@ -54,7 +55,8 @@ async def test_steps_that_failed_in_every_way_leave_four_fifths_of_a_fresh_sessi
     await roomy.ok(ASK)
 
 
-@pytest.mark.parametrize("limit_mb", [128, pytest.param(256, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("limit_mb", [128, 256])
+@pytest.mark.slow
 async def test_the_same_holds_at_small_limits_also_after_small_pieces(tmp_path: Path, limit_mb: int) -> None:
     """Pieces below 128 KB come from the C library's arenas, of which the second reserves 64 MB at a time."""
     async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB=str(limit_mb)) as registry:

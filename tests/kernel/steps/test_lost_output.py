@@ -96,6 +96,7 @@ async def test_an_answer_that_came_while_the_host_was_stopped_is_taken(
     await session.finalize(text="done")
 
 
+@pytest.mark.slow
 async def test_very_many_flushes_are_few_messages_and_nothing_is_lost(any_registry: Registry) -> None:
     """In their order with what is displayed between them; the kernel's memory stays what it was."""
     session = await SessionDriver.open(any_registry)

@@ -45,6 +45,7 @@ def sessions_of(serve: Serve) -> list[str]:
     return opened
 
 
+@pytest.mark.slow
 def test_damaged_rows_are_left_out_and_said_and_everything_else_goes_on(serve: Serve, tmp_path: Path) -> None:
     """One bad row broke the list, and the calls, for all."""
     bad, worse, good = sessions_of(serve)

@@ -97,6 +97,7 @@ def test_a_server_that_is_killed_leaves_no_process(server: LineClient) -> None:
     assert not directory.exists()
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_cannot_hold_the_server(server: LineClient) -> None:
     """Its pipe is full and the server is asked to end."""
     processes = with_sessions(server, "")

@@ -79,6 +79,7 @@ def test_a_killed_server_leaves_a_truthful_record_and_the_next_one_goes_on(
     assert steps == [(1, "ok"), (2, "unknown"), (3, "ok")]
 
 
+@pytest.mark.slow
 def test_an_inline_context_whose_copy_is_gone_is_gone(serve: Callable[[str], LineClient], tmp_path: Path) -> None:
     """The values are there all the same."""
     first = serve("first")

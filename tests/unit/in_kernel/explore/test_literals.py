@@ -125,7 +125,13 @@ def test_long_words_are_found_just_where_re_finds_one_or_the_other(
 
 @pytest.mark.parametrize(
     ("pattern", "line", "wanted"),
-    [("a", "aA", 1 << 20), (r"a[0-9]", "a7", 1 << 19), (r"[0-9]+a", "7a", 1 << 19), (r"[0-9]*a", "aa", 1 << 20)],
+    [
+        ("a", "aA", 1 << 20),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in ((r"a[0-9]", "a7", 1 << 19), (r"[0-9]+a", "7a", 1 << 19), (r"[0-9]*a", "aa", 1 << 20))
+        ),
+    ],
 )
 def test_a_line_of_megabytes_is_not_matched_at_once(
     pattern: str, line: str, wanted: int, monkeypatch: pytest.MonkeyPatch
