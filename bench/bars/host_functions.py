@@ -16,8 +16,9 @@ from bench.measure import Amounts, Bar, Figures, Row
 from rlm_kernel_mcp.api import Session
 
 WHY = (
-    "the echo is one write and one read on each side; a call is also read as JSON three times, checked, booked, and "
-    "run in a thread of the program, and by way of a host it goes through one more process each way"
+    "the echo hands over twice between threads; a call does five times (20 us each where an echo takes 41), by way of "
+    "a host seven times, and what is done between, 75 us in a loop, takes two to three times as long in threads that "
+    "have just slept: docs/decisions/0155 has it stage by stage"
 )
 TIMED = """
 import time

@@ -153,7 +153,7 @@ class Nesting:
     def ask(self, question: Question, give: Give) -> None:
         """Have a question answered, as `Broker.ask`."""
         if self._depth:
-            question = replace(question, depth=self._depth + 1, parent=self.account.parent_id)
+            question = question._replace(depth=self._depth + 1, parent=self.account.parent_id)
         if question.kind != "rlm" or self.depth_left <= 1:
             self.broker.ask(question, give)
             return
