@@ -21,7 +21,7 @@ from rlm_kernel_mcp.kernel.placement.forked import ForkServer
 from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
-from tests.parts import ROOT, one_of_each
+from tests.parts import ROOT
 from tests.processes import command_lines_below, left_over
 from tests.sessions import WAIT_S, SessionDriver, at_rest, fork_server_of, open_registry
 
@@ -49,7 +49,7 @@ async def test_a_kernel_that_dies_in_a_step_is_replaced_and_the_step_says_so(
         "print('begun', flush=True)\n"
         "while True: time.sleep(0.01)"
     )
-    await session.until_printed("begun")  # libzmq sends from a thread of its own: what it still has dies with it
+    await session.until_printed("begun\n")  # libzmq sends from a thread of its own: what it still has dies with it
     session.kernel.process.send_signal(signal.SIGKILL if "SIGKILL" in reason else signal.SIGUSR1)
     report = await session.end_of(2)
     assert report.status == "kernel_died"
@@ -73,12 +73,11 @@ CUT_OFF = {
 """After which part of a start nobody wants the kernel any more."""
 
 
-@pytest.mark.parametrize("after", one_of_each(CUT_OFF, {"before the kernel has said who it is", "as it is connected"}))
+@pytest.mark.parametrize(("owner", "part"), CUT_OFF.values(), ids=CUT_OFF.keys())
 async def test_a_start_that_is_cut_off_leaves_no_kernel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: tuple[Any, str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, part: str
 ) -> None:
     """Wherever it is cut off: its end is seen before the start has failed, and its directories are gone."""
-    owner, part = after
     made: list[KernelProcess] = []
 
     class Noted(KernelProcess):
@@ -142,7 +141,7 @@ async def test_a_killed_fork_server_takes_its_kernels_along_and_every_session_is
         for session in sessions:
             await session.ok("kept = 1")
         await sessions[0].begin("print('begun', flush=True)\nimport time\ntime.sleep(3600)")
-        await sessions[0].until_printed("begun")
+        await sessions[0].until_printed("begun\n")
         fork_server = fork_server_of(registry)
         os.kill(fork_server.pid, signal.SIGKILL)
         running = await sessions[0].end_of(2)
@@ -179,7 +178,7 @@ async def test_where_no_fork_server_can_be_had_kernels_start_cold(
     assert left_over(below, WAIT_S) == []
 
 
-@pytest.mark.parametrize("end", ["kill", pytest.param("end of input", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("end", ["kill", "end of input"])
 async def test_nothing_outlives_the_host(tmp_path: Path, short_dir: Path, end: str) -> None:
     """However it ends: the fork server, the kernels and their monitors go, and so does the run directory."""
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(short_dir)}

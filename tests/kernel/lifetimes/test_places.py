@@ -112,7 +112,8 @@ async def test_a_killed_kernel_s_place_is_its_session_s(two_places: Registry) ->
     """While a fresh one is made nobody else takes it."""
     first, second = await SessionDriver.open(two_places), await SessionDriver.open(two_places)
     await second.begin("while True: pass")
-    await first.begin("while True: pass")
+    await first.begin("print('begun', flush=True)\nwhile True: pass")
+    await first.until_printed("begun\n")  # a kernel that is killed while it is given its channel is another case
     first.kernel.process.kill()
     report = await first.end_of(1)
     assert report.status == "kernel_died"

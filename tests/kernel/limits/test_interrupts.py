@@ -80,7 +80,7 @@ async def test_an_interrupted_step_ends_and_the_kernel_lives_on(shared: SessionD
     await shared.ok("kept = 'before'")
     process = shared.kernel.process
     await shared.begin(f"kept = 'within'\n{READY}\n{code}")
-    await shared.until_printed("begun")
+    await shared.until_printed("begun\n")
     report = await shared.interrupt()
     assert report.status == "interrupted"
     assert report.error is not None
@@ -197,7 +197,7 @@ async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_reg
     await session.ok("kept = 1")
     pid = session.kernel.process.pid
     await session.begin(code)
-    await session.until_printed("begun")
+    await session.until_printed("begun\n")
     report = await session.interrupt()
     assert report.status == "interrupted"
     assert report.stdout.startswith("begun\n")
@@ -213,7 +213,7 @@ async def test_a_step_that_ignores_the_interrupt_is_killed_and_says_so(hasty_reg
 async def test_a_stopped_kernel_does_not_stop_the_session(session: SessionDriver) -> None:
     """SIGSTOP from outside: the step ends at its deadline all the same."""
     await session.begin(f"{READY}\nimport time\nwhile True: time.sleep(60)", timeout_ms=5 * DEADLINE_MS)
-    await session.until_printed("begun")
+    await session.until_printed("begun\n")
     await session.pause_kernel()
     report = await session.end_of(1)
     assert report.status == "timeout"
@@ -244,7 +244,7 @@ async def test_threads_left_running_do_not_hold_the_step_open(session: SessionDr
 async def test_rlm_interrupt_ends_the_running_step(shared: SessionDriver) -> None:
     """The reply is the step's own report; the waiting call gets it too."""
     began = await shared.begin(f"{READY}\n{BODY}")
-    await shared.until_printed("begun")
+    await shared.until_printed("begun\n")
     report = await shared.interrupt()
     assert (report.status, report.step_index, report.stdout) == ("interrupted", began.step_index, "begun\n")
     assert (await shared.end_of(began.step_index)).status == "interrupted"
@@ -291,7 +291,7 @@ async def test_a_step_goes_on_when_the_call_that_began_it_is_cancelled(shared: S
         "except KeyboardInterrupt: pass\nprint('whole')"
     )
     call = asyncio.create_task(shared.run(code))
-    await shared.until_printed("begun")
+    await shared.until_printed("begun\n")
     call.cancel()
     await asyncio.wait({call})
     shared.kernel.process.send_signal(signal.SIGINT)  # by which it is to end, once the call has
