@@ -198,6 +198,7 @@ class AttackServer:
             "PEER_ADDR": str(canaries.peer_address),
             "PEER_CONN": str(neighbour),
             "PEER_SHELL": f"{connection['ip']}-{connection['shell_port']}",
+            "PEER_SESSION": self.neighbour,
             "OWN_CONN_DIR": str(self._connection_file(self.session).parent),
             "RUN": self.run,
             "SECRET": self.secret[:16],
