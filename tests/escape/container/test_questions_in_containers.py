@@ -104,3 +104,23 @@ def test_a_kernel_in_a_container_asks_and_so_does_the_one_after_it(asking: Conta
     assert (report["subcalls"]["cached"], report["subcalls"]["answered"]) == (1, 1)
     assert (prompts(endpoint)["fast"], prompts(endpoint)["slow"]) == (1, 3)
     assert [process.pid for process in kernels(asking) if KEY.encode() in environment_of(process.pid)] == []
+
+
+def test_a_child_works_in_a_container_of_its_own(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Also once that was killed; its final answer is its parent's."""
+    children = {"RLM_SUBCALL_BACKEND": "agent", "RLM_SUBCALL_DEPTH": "2"}
+    server = ContainerServer(runtime, tmp_path_factory.mktemp("parent"), **children)
+    try:
+        client = server.client
+        parent = client.open_session("alpha\nbeta\n")
+        (item,) = client.run(parent, "rlm_query('How many words?', 'one two three')")["questions"]["items"]
+        child = item["child_session"]
+        assert client.run(child, "words = context.split()\nlen(words)")["result"] == "3"
+        containers = [server.container_of(session_id) for session_id in (parent, child)]
+        assert len({server.inspect(one)["State"]["Pid"] for one in containers}) == 2
+        os.kill(server.inspect(containers[1])["State"]["Pid"], signal.SIGKILL)
+        assert client.run(child, "len(context)")["result"] == "13"
+        client.data("rlm_finalize", session_id=child, final_text="three")
+        assert client.data("rlm_answer", session_id=parent)["result"] == "'three'"
+    finally:
+        server.close()
