@@ -39,10 +39,10 @@ Read = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 
 _SIZES: Final = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in EVENT_TEXTS)
 _HEADS: Final = (
-    f"SELECT {', '.join(HEAD_COLUMNS)}, CASE WHEN text_check IS NULL THEN {_SIZES} ELSE text_bytes END, row_check, "  # noqa: S608 (known columns)
-    "text_check FROM events WHERE session_id = ?"
+    f"SELECT {', '.join(HEAD_COLUMNS)}, CASE WHEN text_check IS NULL THEN {_SIZES} ELSE text_bytes END, row_check "  # noqa: S608 (known columns)
+    "FROM events WHERE session_id = ?"
 )
-_TEXTS: Final = f"SELECT {', '.join(f'CAST({column} AS BLOB)' for column in EVENT_TEXTS)} FROM events"  # noqa: S608
+_TEXTS: Final = f"SELECT {', '.join(f'CAST({column} AS BLOB)' for column in EVENT_TEXTS)}, text_check FROM events"  # noqa: S608
 
 _STRAYS: Final = "SELECT count(*) FROM events WHERE session_id NOT IN (SELECT session_id FROM sessions)"
 
@@ -160,19 +160,23 @@ class Reading:
         return {**texts, "result": None if pages is None else pages.utf8}
 
     def _checked_texts(self, head: EventHead) -> dict[str, bytes | None] | None:
-        """Those that are rows."""
+        """Those that are rows, by the checksum that the row has now.
+
+        That is read with them: a step's row may have been written anew since its head was read.
+        """
         key = (head.row.session_id, head.row.id)
         rows = self._database.read_apart(f"{_TEXTS} WHERE session_id = ? AND id = ?", key)
         if not rows:
             return None
-        texts: dict[str, bytes | None] = dict(zip(EVENT_TEXTS, rows[-1], strict=True))
+        texts: dict[str, bytes | None] = dict(zip(EVENT_TEXTS, rows[-1][:-1], strict=True))
+        text_check = rows[-1][-1]
         if head.row.action == "finalize" and texts["result"] is None:
             answers = self._database.read_apart(
                 "SELECT CAST(final_answer AS BLOB) FROM sessions WHERE session_id = ?", key[:1]
             )
             texts["result"] = answers[-1][0] if answers else None
-        if head.text_check is not None:
-            return texts if texts_check(texts.values()) == head.text_check else None
+        if text_check is not None:
+            return texts if texts_check(texts.values()) == text_check else None
         try:
             for text in texts.values():
                 decoded(text or b"")

@@ -3,8 +3,8 @@
 Is: which step a cell is that begins, which one runs, and for how many answers it waits. Is not: what is shown of it
 (`onlooking.py`). Above: `onlooking.py`, `console.py`. Below: the store, which knows a step's number.
 
-The record is written and read beside the messages: a row may change between two reads of it, and a file that another
-process has to itself cannot be read for a moment. That is not taken for a record without the step.
+The record is written and read beside the messages: a file that another process has to itself cannot be read for a
+moment, and that is not taken for a record without the step.
 """
 
 from __future__ import annotations
@@ -96,16 +96,10 @@ class AgentsSteps:
         return None
 
     def _step(self, store: Store, number: int) -> Step | None:
-        """A step by its number, read until its row was not written anew meanwhile; None if that is damaged."""
-        before: EventHead | None = None
-        while True:
-            heads = store.heads(self._session_id, number, number)
-            head = next((head for head in heads if _is_step(head)), None)
-            if head is None or (before is not None and before.text_check == head.text_check):
-                return None
-            if (row := store.with_texts(head)) is not None:
-                return Step(row.step_index, row.code or "", waits_of(row))
-            before = head
+        """A step by its number; None where its row is damaged."""
+        heads = store.heads(self._session_id, number, number)
+        row = next((store.with_texts(head) for head in heads if _is_step(head)), None)
+        return None if row is None else Step(row.step_index, row.code or "", waits_of(row))
 
     def _read(self, look: Callable[[Store, SessionRecord], T | None]) -> T | None:
         """The result of a look at the record; None where that is damaged or gone, or cannot be read just now."""

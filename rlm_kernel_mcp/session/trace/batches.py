@@ -100,7 +100,7 @@ class Heads:
             duration_ms=batch.duration_ms,
             id=last,
         )
-        return EventHead(row, len(self._text(last)) if self._full else 0, None)
+        return EventHead(row, len(self._text(last)) if self._full else 0)
 
     def _text(self, number: int) -> bytes:
         if number not in self._texts:

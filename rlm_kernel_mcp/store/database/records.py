@@ -88,11 +88,10 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class EventHead:
-    """An event without its texts. `text_bytes`: their size in UTF-8; `text_check`: their checksum, if they have one."""
+    """An event without its texts. `text_bytes`: their size in UTF-8."""
 
     row: EventRow
     text_bytes: int
-    text_check: int | None
 
 
 EVENT_TEXTS: Final = ("code", "error", "result", "stderr", "stdout")
@@ -211,12 +210,12 @@ def head_of(row: Sequence[Any]) -> EventHead | None:
     if values is None:
         return None
     columns = dict(zip(HEAD_COLUMNS, values, strict=True))
-    event, (text_bytes, row_check, text_check) = EventRow(**columns), row[len(HEAD_COLUMNS) :]
+    event, (text_bytes, row_check) = EventRow(**columns), row[len(HEAD_COLUMNS) :]
     if row_check is None:
         is_right = is_as_declared(columns, _EVENT_TYPES) and type(text_bytes) is int
     else:
         is_right = row_check == head_checks(event, text_bytes)["row_check"]
-    return EventHead(event, text_bytes, text_check) if is_right else None
+    return EventHead(event, text_bytes) if is_right else None
 
 
 def _update(

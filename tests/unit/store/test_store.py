@@ -591,3 +591,18 @@ def test_the_log_beside_the_file_does_not_grow_for_ever_without_a_pause(
     assert (tmp_path / "state" / "sessions.db").stat().st_size > 40_000_000
     assert (tmp_path / "state" / "sessions.db-wal").stat().st_size < 15_000_000
     assert store.problem is None
+
+
+def test_an_event_that_is_written_anew_between_two_reads_is_not_damaged(store: Store) -> None:
+    """Whoever reads a session beside its server reads what an event is first, and its texts then."""
+    row_id = store.begin_event(step(1, code="code"))
+    (begun,) = store.heads("s_1")
+    store.note_progress(row_id, 1, "so far", "", None)
+    (running,) = store.heads("s_1")
+    texts = store.texts(begun)
+    assert texts is not None
+    assert texts["stdout"] == b"so far"
+    store.complete_event(row_id, result_status="ok", stdout="so far and on", stderr="")
+    row = store.with_texts(running)
+    assert row is not None
+    assert (row.code, row.stdout) == ("code", "so far and on")

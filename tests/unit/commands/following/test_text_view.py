@@ -27,7 +27,7 @@ def over(row_id: int, *, status: str = "ok", **texts: str) -> tuple[EventHead, T
     row = EventRow("s_1", "2026-01-01T00:00:00.000Z", 1, "run_repl", result_status=status, summary="x", id=row_id)
     columns = dict.fromkeys(("code", "error", "result", "stderr", "stdout")) | texts
     data = {name: None if text is None else text.encode() for name, text in columns.items()}
-    return EventHead(row, 0, None), data
+    return EventHead(row, 0), data
 
 
 def test_a_step_is_shown_as_it_runs_and_its_end_does_not_repeat_it() -> None:

@@ -28,7 +28,7 @@ def events(draw: st.DrawFn) -> tuple[EventHead, dict[str, bytes | None]]:
     texts["error"] = None if error is None else json.dumps(error)
     stored = {name: None if text is None else text.encode("utf-8", "surrogatepass") for name, text in texts.items()}
     size = sum(len(text or b"") for text in stored.values())
-    return EventHead(EventRow("s_1", "2026-11-28T00:00:00.000Z", 1, "run_repl", summary="x"), size, None), stored
+    return EventHead(EventRow("s_1", "2026-11-28T00:00:00.000Z", 1, "run_repl", summary="x"), size), stored
 
 
 def parts_of(event: TraceEvent) -> dict[str, str]:
