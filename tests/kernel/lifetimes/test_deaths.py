@@ -21,7 +21,7 @@ from rlm_kernel_mcp.kernel.placement.forked import ForkServer
 from rlm_kernel_mcp.kernel.placement.local.process import KernelProcess
 from rlm_kernel_mcp.kernel.placement.local.startup_status import StatusSocket
 from rlm_kernel_mcp.session.registry import Registry
-from tests.parts import ROOT
+from tests.parts import ROOT, one_of_each
 from tests.processes import command_lines_below, left_over
 from tests.sessions import WAIT_S, SessionDriver, at_rest, fork_server_of, open_registry
 
@@ -73,11 +73,12 @@ CUT_OFF = {
 """After which part of a start nobody wants the kernel any more."""
 
 
-@pytest.mark.parametrize(("owner", "part"), CUT_OFF.values(), ids=CUT_OFF.keys())
+@pytest.mark.parametrize("after", one_of_each(CUT_OFF, {"before the kernel has said who it is", "as it is connected"}))
 async def test_a_start_that_is_cut_off_leaves_no_kernel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, part: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: tuple[Any, str]
 ) -> None:
     """Wherever it is cut off: its end is seen before the start has failed, and its directories are gone."""
+    owner, part = after
     made: list[KernelProcess] = []
 
     class Noted(KernelProcess):
@@ -178,7 +179,7 @@ async def test_where_no_fork_server_can_be_had_kernels_start_cold(
     assert left_over(below, WAIT_S) == []
 
 
-@pytest.mark.parametrize("end", ["kill", "end of input"])
+@pytest.mark.parametrize("end", ["kill", pytest.param("end of input", marks=pytest.mark.slow)])
 async def test_nothing_outlives_the_host(tmp_path: Path, short_dir: Path, end: str) -> None:
     """However it ends: the fork server, the kernels and their monitors go, and so does the run directory."""
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(short_dir)}
