@@ -154,6 +154,7 @@ async def test_a_context_that_is_not_what_it_was_is_gone_and_not_another(
         assert restored(report) == {"scratch", "upper"}
 
 
+@pytest.mark.slow
 async def test_an_inline_context_whose_copy_is_damaged_is_gone(tmp_path: Path) -> None:
     """It is held against its hash."""
     async with open_registry(tmp_path) as first:

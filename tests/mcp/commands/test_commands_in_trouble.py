@@ -105,7 +105,9 @@ READING = [["sessions"], ["sessions", "--all"], ["trace", "s_1"], ["attach", "s_
 @pytest.mark.parametrize(
     "command", [READING[0], *(pytest.param(command, marks=pytest.mark.slow) for command in READING[1:])]
 )
-@pytest.mark.parametrize("closed", ["state", "above", "enter", "list", "store"])
+@pytest.mark.parametrize(
+    "closed", ["state", "store", *(pytest.param(one, marks=pytest.mark.slow) for one in ("above", "enter", "list"))]
+)
 def test_a_record_that_may_not_be_looked_at_is_not_called_empty(command: list[str], closed: str) -> None:
     """Who is kept out of the directory, or one above it, or the file in it, is told so, with a status."""
     if closed == "store" and os.geteuid() != 0:
@@ -193,7 +195,16 @@ def test_doctor_makes_no_state_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [["sessions", "x"], ["serve", "--frob"], ["--frob"], ["kernelspec", "list", "x"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sessions", "x"],
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in (["serve", "--frob"], ["--frob"], ["kernelspec", "list", "x"])
+        ),
+    ],
+)
 def test_an_argument_too_many_is_answered_by_the_command_s_own_usage(command: list[str]) -> None:
     """Which is not that of the whole program."""
     done = rlm(*command, env={})
@@ -249,7 +260,9 @@ def test_a_damaged_kernelspec_is_listed_as_such(tmp_path: Path, spec: str) -> No
     assert f"rlm-python  {directory}  (damaged: install it again, or remove it)" in done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("prefix", ["", "/proc/none", __file__])
+@pytest.mark.parametrize(
+    "prefix", ["", *(pytest.param(one, marks=pytest.mark.slow) for one in ("/proc/none", __file__))]
+)
 def test_a_prefix_that_cannot_be_one_is_refused(prefix: str) -> None:
     """An empty one most likely comes from a variable that is not set."""
     done = rlm("kernelspec", "install", "--prefix", prefix, env={})

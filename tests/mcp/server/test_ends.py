@@ -117,6 +117,7 @@ def test_answers_that_were_due_before_the_end_of_input_are_given(server: LineCli
     assert "error" in server.answer(call)
 
 
+@pytest.mark.slow
 def test_a_new_server_takes_the_old_one_s_session_over_and_says_so(tmp_path: Path) -> None:
     """A client that starts anew keeps its handle; `lost` tells what became of the kernel."""
     directory = tmp_path / "server"

@@ -103,13 +103,9 @@ def test_serve_help_lists_every_setting_with_its_default() -> None:
         "",
         "serve",
         "kernelspec",
-        "kernelspec install",
-        "kernelspec list",
-        "kernelspec remove",
+        *(pytest.param(f"kernelspec {one}", marks=pytest.mark.slow) for one in ("install", "list", "remove")),
         "doctor",
-        "sessions",
-        "attach",
-        "trace",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("sessions", "attach", "trace")),
     ],
 )
 def test_every_command_has_a_help(command: str) -> None:

@@ -259,6 +259,7 @@ def test_after_any_line_the_next_is_answered_and_the_end_ends(server: LineClient
     assert server.end() == 0
 
 
+@pytest.mark.slow
 def test_a_stderr_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
     """Each refusal is logged: far more than the pipe takes. What was written then comes out whole."""
     reading, writing = os.pipe()

@@ -143,6 +143,7 @@ def test_a_group_that_is_not_known_is_refused_with_the_names_of_those_that_are(t
     assert not (root / ".venv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", checkout_module().STARTS)
 def test_what_the_setup_imports_to_have_its_bytecode_written_is_there(start: str) -> None:
     """A name that is gone would be passed over without a word, and its bytecode be missing."""

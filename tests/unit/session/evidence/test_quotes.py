@@ -101,6 +101,7 @@ def test_a_character_more_or_less_is_never_verified(tmp_path: Path) -> None:
     assert len(result.failed) == 200
 
 
+@pytest.mark.slow
 def test_one_to_three_typing_errors_are_located(tmp_path: Path) -> None:
     """In at least 95 of 100."""
     rng = random.Random(2)
