@@ -10,6 +10,7 @@ import os
 import sqlite3
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -91,10 +92,19 @@ class LogBefore:
 
     def lost(self, connection: sqlite3.Connection) -> bool:
         """Whether writes that were acknowledged stand in the log, and SQLite could not read them."""
-        if not self.is_there:
+        if not self.is_there or not self._is_short(connection):
             return False
+        # Or another process writes just now: a commit of its stands in the log before its index says so. Once it has
+        # let go of the lock, or not within the time that a statement waits, both are there.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        return self._is_short(connection)
+
+    def _is_short(self, connection: sqlite3.Connection) -> bool:
+        """Whether SQLite has read less of the log than stands there."""
         if not _is_whole_head(self._head):
-            return True
+            return self._is_same_turn()
         _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return 0 <= frames < max(self._commits, default=0) and self._is_same_turn()
 
