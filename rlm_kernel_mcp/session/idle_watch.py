@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.kernel.thread_count import end_for_its_threads
-from rlm_kernel_mcp.session.kernels.session_kernel import IDLE_SETTLE_S, STOP_SETTLE_S, joined
+from rlm_kernel_mcp.session.kernels.recovery import joined
+from rlm_kernel_mcp.session.kernels.session_kernel import IDLE_SETTLE_S, STOP_SETTLE_S
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.session import Session

@@ -27,8 +27,8 @@ from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.execution import StepExecution
 from rlm_kernel_mcp.session.functions.calls import drive
 from rlm_kernel_mcp.session.kernels import variables
-from rlm_kernel_mcp.session.kernels.recovery import Recovery
-from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel, joined
+from rlm_kernel_mcp.session.kernels.recovery import Recovery, joined
+from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S, STOP_SETTLE_S, SessionKernel
 from rlm_kernel_mcp.session.kernels.slots import SlotOwner
 from rlm_kernel_mcp.session.parked.desk import PREFIX, question_part
 from rlm_kernel_mcp.session.parked.reports import Handed

@@ -217,3 +217,12 @@ class _Filled:
     names: list[str]
     """The user's names."""
     lost: Losses
+
+
+def joined(earlier: LossReport | None, later: LossReport | None) -> LossReport | None:
+    """Two losses that no reply has reported yet, as one: what came back with the later one is not lost any more."""
+    if earlier is None or later is None:
+        return later or earlier
+    later_names = {name for name, _ in later.names}.union(later.restored)
+    kept = tuple(row for row in earlier.names if row[0] not in later_names)
+    return LossReport(f"{earlier.reason}; then {later.reason}", kept + later.names, later.restored)

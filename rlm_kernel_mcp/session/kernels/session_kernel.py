@@ -17,7 +17,7 @@ from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError, SessionB
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS, IdleTime
-from rlm_kernel_mcp.session.kernels.recovery import Recovery
+from rlm_kernel_mcp.session.kernels.recovery import Recovery, joined
 from rlm_kernel_mcp.session.kernels.slots import SlotHolder
 from rlm_kernel_mcp.session.reports import LossReport, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort
@@ -133,26 +133,35 @@ class SessionKernel:
                 self._slots.notify()
 
     async def ready_for_step(self, stop: asyncio.Future[None]) -> tuple[Kernel, SnapshotRequest | None]:
-        """The kernel with nothing of ours under way in it, and what asks it for a snapshot after the step.
+        """The kernel, at rest, and what asks it for a snapshot after the step. Raises: as `live`."""
+        try:
+            return await self._ready_for_step(stop)
+        except KernelDied as died:
+            if (gone := self.current) is None or not self._is_fresh:
+                raise
+            reason = died.message
+        # It was gone before its process's end was known, or takes no channel: nothing of the step has been sent yet.
+        await self._drop_this(gone, reason)
+        return await self._ready_for_step(stop)
 
-        Raises: as `live`.
-        """
+    async def _ready_for_step(self, stop: asyncio.Future[None]) -> tuple[Kernel, SnapshotRequest | None]:
         snapshots = self.recovery.snapshots
         kernel = await self.live(stop)
         if not await snapshots.yield_to_step(kernel):
-            async with self._lock:
-                if self.current is kernel:
-                    if self._idle_time is not None:
-                        self._idle_time.used_ms()  # read now, while it can be: it will be charged
-                    why = (
-                        "a value's own code, run to keep the value, did not end, or the kernel did not say that it did"
-                    )
-                    await self._drop(kernel, f"{why}; it was killed")
+            if self.current is kernel and self._idle_time is not None:
+                self._idle_time.used_ms()  # read now, while it can be: it will be charged
+            why = "a value's own code, run to keep the value, did not end, or the kernel did not say that it did"
+            await self._drop_this(kernel, f"{why}; it was killed")
             kernel = await self.live(stop)
         if self._is_fresh:
             await self.recovery.answering.open(kernel)
             self._is_fresh = False
         return kernel, snapshots.ask(kernel)
+
+    async def _drop_this(self, kernel: Kernel, reason: str) -> None:
+        async with self._lock:
+            if self.current is kernel:
+                await self._drop(kernel, reason)
 
     def step_ended(
         self, kernel: Kernel, step: RunningStep, updated: tuple[Variable, ...], runtime_left_ms: int
@@ -178,9 +187,8 @@ class SessionKernel:
 
         `stop`: done when the caller gives up the values' return; the next use tries again.
         """
+        await self._drop_this(kernel, reason)
         async with self._lock:
-            if self.current is kernel:
-                await self._drop(kernel, reason)
             if self.current is None:
                 try:
                     await self._restore(stop)
@@ -288,12 +296,3 @@ class SessionKernel:
         """Start counting again."""
         if self._idle_time is not None:
             self._idle_time.charged()
-
-
-def joined(earlier: LossReport | None, later: LossReport | None) -> LossReport | None:
-    """Two losses that no reply has reported yet, as one: what came back with the later one is not lost any more."""
-    if earlier is None or later is None:
-        return later or earlier
-    later_names = {name for name, _ in later.names}.union(later.restored)
-    kept = tuple(row for row in earlier.names if row[0] not in later_names)
-    return LossReport(f"{earlier.reason}; then {later.reason}", kept + later.names, later.restored)

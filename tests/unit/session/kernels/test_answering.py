@@ -35,6 +35,8 @@ class Recorded:
         self.served: list[int] = []
         self.step: RunningStep | None = None
         self.refuses = False
+        self.gone: set[int] = set()
+        """Processes that have ended, which nobody has been told."""
         self.paused_at_ns: int | None = None
         """None: now."""
 
@@ -42,6 +44,8 @@ class Recorded:
         fake = next(fake for fake in self._fakes.kernels if fake.process is kernel.process)
         if self.refuses:
             raise KernelDied("It takes no channel.")
+        if fake.process.pid in self.gone:
+            raise KernelDied("The kernel cannot be given an open file: broken pipe.")
         fake.heard.append(OPENED)
 
     @contextmanager
@@ -113,10 +117,21 @@ async def test_a_step_reaches_its_limit_by_what_it_is_charged_however_long_it_wa
 
 
 async def test_a_kernel_that_takes_no_channel_runs_no_step(fakes: Fakes) -> None:
-    """The step says why; the next one tries again."""
+    """Nor does another after it; the step says why, and the next one tries again."""
     session, answering = await opened(fakes)
     answering.refuses = True
     report = await session.run("x = 1")
-    assert (report.status, STEP in fakes.kernels[0].heard) == ("kernel_died", False)
+    assert (report.status, len(fakes.kernels)) == ("kernel_died", 2)
+    assert not any(STEP in fake.heard for fake in fakes.kernels)
     answering.refuses = False
     assert (await session.ok("2 + 2")).result == "4"
+
+
+async def test_a_kernel_that_is_gone_before_anybody_knows_it_is_replaced_and_the_step_runs(fakes: Fakes) -> None:
+    """What is passed to it breaks a pipe before its process's end is told; nothing of the step has been sent yet."""
+    session, answering = await opened(fakes)
+    first, answering.gone = fakes.kernels[0], {fakes.kernels[0].process.pid}
+    report = await session.ok("2 + 2")
+    assert (report.result, STEP in first.heard, first.process.returncode) == ("4", False, -9)
+    assert report.lost is not None
+    assert "broken pipe" in report.lost.reason
