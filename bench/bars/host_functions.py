@@ -17,8 +17,8 @@ from rlm_kernel_mcp.api import Session
 
 WHY = (
     "the echo hands over twice between threads; a call does five times (20 us each where an echo takes 41), by way of "
-    "a host seven times, and what is done between, 75 us in a loop, takes two to three times as long in threads that "
-    "have just slept: docs/decisions/0155 has it stage by stage"
+    "a host seven times, and what is done between, over 51 us in a loop, takes two to three times as long in threads "
+    "that have just slept: docs/decisions/0155 has it stage by stage"
 )
 TIMED = """
 import time
