@@ -210,11 +210,8 @@ def _install_signals() -> None:
         return RlmKernel.initialized() and RlmKernel.instance().in_step
 
     def memory(signum: int, frame: FrameType | None) -> None:
-        """The host has seen the limit passed; by now the code may have given that back (decision 0156)."""
         del signum, frame
-        from rlm_kernel_mcp.in_kernel.ipython.kernel import RlmKernel
-
-        if in_step() and not RlmKernel.instance().garbage.is_free_again():
+        if in_step():
             raise MemoryError(out_of_memory_words())
 
     def processor(signum: int, frame: FrameType | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextvars
 import gc
-import resource
 import sys
 import time
 from typing import Any, Final
@@ -49,7 +48,7 @@ class Garbage:
         if self._failed:
             trim_heap()
             self._collect_if_grown()
-        elif not self._has_half():
+        elif not has_room(UNITS // 2 * self._unit):
             self._collect_if_grown(passes=1)
         elif self._room < UNITS and has_room((self._room + 1) * self._unit):
             self._room = self._measured()
@@ -87,13 +86,6 @@ class Garbage:
     def owe(self) -> None:
         """A step has failed whose frames are still in use: look before the next one."""
         self._failed = True
-
-    def is_free_again(self) -> bool:
-        """Whether half of the limit is free by now, where the host has seen all of it in use; false without a limit."""
-        return resource.getrlimit(resource.RLIMIT_AS)[1] != resource.RLIM_INFINITY and self._has_half()
-
-    def _has_half(self) -> bool:
-        return has_room(UNITS // 2 * self._unit)
 
     def _collect_if_grown(self, passes: int = PASSES) -> None:
         room = self._measured()

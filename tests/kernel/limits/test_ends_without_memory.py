@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 
 from tests.sessions import SessionDriver
@@ -49,17 +47,6 @@ def leaving():
 state.put_back = leaving
 """
 
-TOLD = """
-import signal
-kernels, told = signal.getsignal(signal.SIGUSR1), False
-def tell(*arguments):
-    global told
-    kernels(*arguments)
-    told = True
-signal.signal(signal.SIGUSR1, tell)
-print('there', flush=True)
-while not told: pass
-"""
 LOOKING = """
 import resource
 looks = []
@@ -172,14 +159,3 @@ async def test_a_step_is_read_before_its_limit_is_in_force(any_session: SessionD
     await any_session.ok(LOOKING)
     report = await any_session.ok("soft, hard = resource.getrlimit(resource.RLIMIT_AS)\nlooks[0], soft < hard")
     assert report.result == "(True, True)"
-
-
-async def test_a_warning_that_comes_when_the_memory_has_been_given_back_ends_nothing(
-    any_session: SessionDriver,
-) -> None:
-    """The host sends it when it sees the limit passed; code that has freed all of it by then is short of nothing."""
-    begun = await any_session.begin(TOLD, timeout_ms=600_000)
-    await any_session.until_printed("there")
-    any_session.kernel.process.send_signal(signal.SIGUSR1)
-    report = await any_session.end_of(begun.step_index)
-    assert (report.status, report.error) == ("ok", None)
