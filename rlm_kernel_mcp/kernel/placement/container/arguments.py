@@ -33,8 +33,25 @@ ULIMIT_NPROC: Final = 32_768
 """Counts every process of the user number on the whole machine, so it bounds nothing here (`--pids-limit` does); it is
 given because the engines' own default may be higher than they are allowed to set."""
 
-REAPER_ASKS: Final = 10
-"""How often an engine is asked, a second apart, that does not say which containers are left."""
+REAPER_LOOKS: Final = 60
+"""How often the reaper looks at most, a second apart; what is left then goes at the next server's start."""
+
+# `cat` ends when the last writer of its pipe is gone, however the server ended (SIGKILL too).
+# The engine's clients outlive the server, and one may be about to make its container: they work in the directories of
+# their kernels, as podman's monitors do. Some engines cannot list containers while one of them is being removed, as
+# those are whose kernels end now too, and a removal fails where somebody else's is under way.
+REAPER: Final = """real=$(cd {run_dir} 2>/dev/null && pwd -P) || real={run_dir}
+cat >/dev/null
+for _ in {looks}; do
+    client=
+    for at in /proc/[0-9]*/cwd; do
+        case $(readlink "$at") in "$real"/*) client=$at; break;; esac
+    done
+    if ids=$({left}); then
+        if [ -n "$ids" ]; then {remove} $ids; elif [ -z "$client" ]; then exit; fi
+    fi
+    sleep 1
+done"""
 
 PROXY_VARIABLES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 """docker writes these, with their passwords, from its own configuration into a container that does not set them."""
@@ -110,9 +127,13 @@ def signal_argv(runtime: ContainerRuntime, name: str, signal_name: str) -> list[
     return [runtime.program, "kill", "--signal", signal_name, name]
 
 
-def remove_argv(name: str, program: str, names: Sequence[str] = ()) -> list[str]:
-    """End containers at once and remove them."""
-    return [program, "rm", "--force", "--volumes", *(["--time", "0"] if name == "podman" else []), *names]
+def remove_argv(name: str, program: str, names: Sequence[str] = (), *, some_gone: bool = False) -> list[str]:
+    """End containers at once and remove them. `some_gone`: some may be gone by now, which must cost no other its end.
+
+    podman would take all of them for broken then, and may only forget them; docker goes on by itself.
+    """
+    podman = [*(["--ignore"] if some_gone else []), "--time", "0"] if name == "podman" else []
+    return [program, "rm", "--force", "--volumes", *podman, *names]
 
 
 def list_argv(program: str, run_dir: str) -> list[str]:
@@ -132,13 +153,16 @@ def labels_argv(program: str, image: str) -> list[str]:
 
 
 def reaper_argv(runtime: ContainerRuntime, run_dir: str) -> list[str]:
-    """A shell that waits for the end of its input, and so of the server, and removes the containers that are left."""
-    # `cat` ends when the last writer of its pipe is gone, however the server ended (SIGKILL too).
-    left = shlex.join(list_argv(runtime.program, run_dir))
-    remove = shlex.join(remove_argv(runtime.name, runtime.program))
-    # Some engines cannot list containers while one of them is being removed, as those are whose kernels end now too.
-    asked = f"for _ in {' '.join(map(str, range(REAPER_ASKS)))}; do ids=$({left}) && break; sleep 1; done"
-    return ["/bin/sh", "-c", f'cat >/dev/null; {asked}; [ -n "$ids" ] && exec {remove} $ids']
+    """A shell that waits for the end of its input, and so of the server, and removes the containers that are left.
+
+    It looks again until a look finds none, and nothing that could still make one was there before that look.
+    """
+    remove = shlex.join(remove_argv(runtime.name, runtime.program, some_gone=True))
+    looks = " ".join(map(str, range(REAPER_LOOKS)))
+    script = REAPER.format(
+        run_dir=shlex.quote(run_dir), left=shlex.join(list_argv(runtime.program, run_dir)), remove=remove, looks=looks
+    )
+    return ["/bin/sh", "-c", script]
 
 
 def with_runtime(runtime: ContainerRuntime, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

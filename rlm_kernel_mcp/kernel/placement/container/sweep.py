@@ -25,6 +25,9 @@ FILE_NAME: Final = "container-runtime.json"
 ENGINE_S: Final = 10.0
 """How long one engine may take for all that it is asked here, however many directories there are."""
 ENGINES_AT_ONCE: Final = 8
+ASKS: Final = 5
+"""How often an engine is asked that fails: podman cannot list containers while one is being removed."""
+ASK_AGAIN_S: Final = 0.2
 
 
 def remember_runtime(run_dir: Path, runtime: ContainerRuntime) -> None:
@@ -88,10 +91,7 @@ def _cleaned(lefts: Sequence[_Left]) -> list[Path]:
     free: list[Path] = []
     for left in lefts:
         try:
-            ids = _ask(list_argv(left.program, str(left.run_dir)), deadline).split()
-            if ids:
-                _ask(remove_argv(left.name, left.program, ids), deadline)
-                log.warning("removed %d containers that a server left", len(ids))
+            _remove(left, deadline)
         except FileNotFoundError:
             pass  # the engine was uninstalled, and its containers with it
         except subprocess.TimeoutExpired:
@@ -107,6 +107,21 @@ def _cleaned(lefts: Sequence[_Left]) -> list[Path]:
             continue
         free.append(left.run_dir)
     return free
+
+
+def _remove(left: _Left, deadline: float) -> None:
+    """Remove a dead server's containers, in as many tries as it takes; raises what the last one did."""
+    for asks_left in reversed(range(ASKS)):
+        try:
+            ids = _ask(list_argv(left.program, str(left.run_dir)), deadline).split()
+            if ids:
+                _ask(remove_argv(left.name, left.program, ids, some_gone=True), deadline)
+                log.warning("removed %d containers that a server left", len(ids))
+            return
+        except subprocess.CalledProcessError:
+            if not asks_left:
+                raise
+        time.sleep(ASK_AGAIN_S)
 
 
 def _ask(argv: Sequence[str], deadline: float) -> str:

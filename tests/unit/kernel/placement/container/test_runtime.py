@@ -165,7 +165,23 @@ def test_a_dead_server_s_containers_are_removed_by_their_label(engine: FalseEngi
     assert without_containers([directory]) == [directory]
     listing, removal = engine.asked()
     assert listing.endswith(f"label=rlm-kernel-mcp.run-dir={directory}")
-    assert removal == "rm --force --volumes --time 0 c1"
+    assert removal == "rm --force --volumes --ignore --time 0 c1"
+
+
+def test_what_an_engine_cannot_remove_at_once_is_removed_at_a_further_try(
+    engine: FalseEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's removal may be under way, and podman can neither list nor remove meanwhile."""
+    monkeypatch.setattr(container_sweep, "ASK_AGAIN_S", 0.0)
+    engine.program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$1" >>{engine.record}\n'
+        f"[ -e {engine.record}.$1 ] || {{ : >{engine.record}.$1; exit 125; }}\n"
+        'case "$1" in ps) echo c1;; esac\n'
+    )
+    engine.program.chmod(0o755)
+    directory = run_dir(tmp_path, engine.program)
+    assert without_containers([directory]) == [directory]
+    assert engine.asked() == ["ps", "ps", "rm", "ps", "rm"]
 
 
 def test_nothing_is_removed_where_nothing_is_left(engine: FalseEngine, tmp_path: Path) -> None:
