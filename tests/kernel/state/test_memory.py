@@ -16,19 +16,21 @@ LIMIT_MB = 512
 SIZE = LIMIT_MB * 3 // 10 << 20
 STEPS = Path(__file__).with_name("failing_steps.txt").read_text(encoding="utf-8").split("=====\n")
 """Each fails while it holds `SIZE` bytes that it never touches, and leaves no name, module or thread behind."""
-MEASURE = """
-low, high = 0, 4 << 30
-while high - low > 8 << 20:
-    middle = (low + high) // 2
-    try: bytes(middle)
-    except MemoryError: high = middle
-    else: low = middle
-most = low
-del low, high, middle
-"""
-"""Not closer to the edge: a little above it the C library clears all that it gives, the host warns of what is used, and
-the error of that may come when this has caught its own."""
 ASK = "asked = bytes(int(most * 0.8))\ndel asked"
+
+
+async def measure(session: SessionDriver) -> None:
+    """Leave in `most` how many bytes a step can have at once, to 8 MB.
+
+    A step a try: where the C library clears what it gives, the host warns of what is used at the very edge, and the
+    error of that could come when a step that goes on has caught its own.
+    """
+    low, high = 0, 4 << 30
+    while high - low > 8 << 20:
+        middle = (low + high) // 2
+        report = await session.run(f"bytes({middle}) and None")
+        low, high = (middle, high) if report.status == "ok" else (low, middle)
+    await session.ok(f"most = {low}")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ async def roomy_registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 @pytest.fixture
 async def roomy(roomy_registry: Registry) -> SessionDriver:
     session = await SessionDriver.open(roomy_registry)
-    await session.ok(MEASURE)
+    await measure(session)
     return session
 
 
@@ -63,7 +65,7 @@ async def test_the_same_holds_at_small_limits_also_after_small_pieces(tmp_path: 
     """Pieces below 128 KB come from the C library's arenas, of which the second reserves 64 MB at a time."""
     async with open_registry(tmp_path, RLM_MEMORY_LIMIT_MB=str(limit_mb)) as registry:
         session = await SessionDriver.open(registry)
-        await session.ok(MEASURE)
+        await measure(session)
         for step in STEPS:
             await session.run(step.replace("SIZE", str(limit_mb * 3 // 10 << 20)))
         await session.ok(ASK)
