@@ -106,7 +106,8 @@ class Asking:
         )
 
     def conclude(self) -> None:
-        """The step has ended: what is told of it is what it is now."""
+        """The step has ended: what is told of it is what it is now. It is let go, with all that it has printed."""
         report = self.report()
         if self._step is not None:
-            self._step.subcalls = lambda: report
+            self._step.subcalls, self._step.on_stop = lambda: report, lambda: None
+        self._step, self.waiting.on_limit = None, lambda: None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import Final
 
@@ -154,3 +156,20 @@ async def test_failed_answers_are_kept_like_other_values(pair: Pair) -> None:
     code = "[str(one) for one in got], [isinstance(one, SubcallError) for one in got], [bool(one) for one in got]"
     expected = "(['yes', 'declined: no'], [False, True], [True, False])"
     assert (await pair.session.run(code)).result == expected
+
+
+async def test_a_step_that_has_ended_is_let_go_with_its_output_and_not_at_the_next_collection(pair: Pair) -> None:
+    """What it has printed may be 45 MB, and the collector looks at old objects seldom."""
+    await pair.session.ok("1")
+    gc.disable()
+    try:
+        report = await pair.session.begin("input_ = llm_query('p')")
+        running = pair.session.session._running
+        assert running is not None
+        step = weakref.ref(running.finished)
+        del running
+        assert (await pair.session.end_of(report.step_index)).status == "ok"
+        await pair.session.ok("2")
+        await until(lambda: step() is None)
+    finally:
+        gc.enable()
