@@ -81,22 +81,28 @@ def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     yield from (None for _ in range(asked.heads.damaged))
 
 
-def nested_trace(store: Store, session_id: str, depth: int = 0) -> Iterator[Nested]:
+def nested_trace(store: Store, session_id: str) -> Iterator[Nested]:
     """The same with the events of its child sessions, and of theirs: after those of the questions they were opened for.
 
-    A child whose question has no row yet, or not any more, comes at the end.
+    A child whose question has no row yet, or not any more, comes at the end. A session comes once, whoever a damaged
+    record says its parent is.
     """
+    return _nested(store, session_id, 0, {session_id})
+
+
+def _nested(store: Store, session_id: str, depth: int, seen: set[str]) -> Iterator[Nested]:
     asked = with_questions(store, session_id, (None, None))
-    left = dict.fromkeys(store.subcalls.children(session_id))
+    left = dict.fromkeys(child for child in store.subcalls.children(session_id) if child not in seen)
+    seen.update(left)
     for head in asked.heads:
         yield Nested(session_id, depth, _whole(asked, head))
         for child in asked.children(head):
             if child in left:
                 del left[child]
-                yield from nested_trace(store, child, depth + 1)
+                yield from _nested(store, child, depth + 1, seen)
     yield from (Nested(session_id, depth, None) for _ in range(asked.heads.damaged))
     for child in left:
-        yield from nested_trace(store, child, depth + 1)
+        yield from _nested(store, child, depth + 1, seen)
 
 
 def _whole(asked: Heads, head: EventHead) -> TraceEvent | None:

@@ -118,3 +118,18 @@ def test_the_steps_of_child_sessions_are_printed_with_those_of_their_parent(
     for other in ("follow", "annotations"):
         with pytest.raises(InvalidInput, match="--children goes neither with"):
             traced(settings, Namespace(**asked | {other: True}))
+
+
+def test_sessions_of_which_a_damaged_record_makes_each_the_other_s_child_are_printed_once(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does one that is its own parent come twice."""
+    store = Store.open(settings.state_dir)
+    for session_id, parent in (("s_a", "s_b"), ("s_b", "s_a"), ("s_own", "s_own")):
+        store.add_session(SessionRecord(session_id, "2026-11-29T10:00:01.000Z", "text", "idle", parent=parent, depth=1))
+        store.add_event(EventRow(session_id, "2026-11-29T10:00:01.000Z", 1, "run_repl", result_status="ok", code="1"))
+    store.close()
+    for session_id, shown in (("s_a", ["s_a", "s_b"]), ("s_own", ["s_own"])):
+        asked = {"session_id": session_id, "json": True, "children": True, "follow": False, "annotations": False}
+        assert traced(settings, Namespace(**asked)) == 0
+        assert [json.loads(line)["session_id"] for line in capsys.readouterr().out.splitlines()] == shown
