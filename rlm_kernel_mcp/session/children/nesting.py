@@ -2,8 +2,8 @@
 
 Is: `Answers` of `session/asking/answers.py` around a broker: how deep a session is, which question may have a child,
 what that may use, and what becomes of the child at its parent's end. Is not: the child (`opening.py`), nor who works in
-it (`by_agent.py`, `loop.py`). Above: `session/boards/choice.py`. Below: `shares.py`, `protocol.py`,
-`session/answering/broker.py`.
+it (`by_agent.py`, `loop.py`). Above: `session/boards/choice.py`. Below: `shares.py`, `under_way.py`,
+`protocol.py`, `session/answering/broker.py`.
 
 A session without a parent has depth 0. What its code asks is answered at depth 1, and a session of its own answers
 there if the user allows more than that (`RLM_SUBCALL_DEPTH`); at the last depth a model does.
@@ -15,16 +15,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.errors import RlmError, SessionBusy
 from rlm_kernel_mcp.questions_wire import CHILDREN_MAX
-from rlm_kernel_mcp.session.account import Account, Lent
+from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.answering.broker import STOPPED, Broker
-from rlm_kernel_mcp.session.answering.keeping import NOTHING, Said, Spent
+from rlm_kernel_mcp.session.answering.keeping import NOTHING, Said
 from rlm_kernel_mcp.session.answering.ledger import Cost, Verdict
 from rlm_kernel_mcp.session.answering.questions import (
     Answered,
@@ -39,8 +39,9 @@ from rlm_kernel_mcp.session.answering.questions import (
     Source,
     Tally,
 )
-from rlm_kernel_mcp.session.children.protocol import Child, Ended, Opener, Way
+from rlm_kernel_mcp.session.children.protocol import Ended, Opener, Way
 from rlm_kernel_mcp.session.children.shares import share_of
+from rlm_kernel_mcp.session.children.under_way import UnderWay
 from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.shielded import shielded
 
@@ -53,26 +54,6 @@ TOO_MANY: Final = Failed(
     "too_many",
     f"{CHILDREN_MAX:,} child sessions of this session are open, which is the most; ask when some have ended.",
 )
-
-
-@dataclass(eq=False, slots=True)
-class _Asked:
-    """A question that a child is to answer."""
-
-    question: Question
-    give: Give
-    lent: Lent
-    is_unwanted: asyncio.Event = field(default_factory=asyncio.Event)
-    queued_s: float = field(default_factory=time.monotonic)
-    begun_s: float | None = None
-    child: Child | None = None
-    task: asyncio.Task[Ended] | None = None
-    """Held here: asyncio has only weak references to tasks, and what this one waits for may have no other either."""
-
-    @property
-    def is_coming(self) -> bool:
-        """Whether its child is being opened."""
-        return self.begun_s is not None and self.child is None
 
 
 @dataclass(slots=True)
@@ -136,14 +117,14 @@ class Nesting:
         self._nest, self.broker, self._session_id, self.account = nest, broker, session_id, account
         self._depth = account.depth
         self.desk = broker.desk
-        self._open: dict[int, _Asked] = {}
+        self._open: dict[int, UnderWay] = {}
         if self.desk is not None:
             others_are_coming = self.desk.are_coming
             self.desk.are_coming = lambda: others_are_coming() or any(one.is_coming for one in self._open.values())
         self._turns = asyncio.Semaphore(nest.way.at_once)
         self._share: _Share | None = None
-        self._under_way: set[_Asked] = set()
-        """Those whose child is waited for, or is being ended."""
+        self._under_way: set[UnderWay] = set()
+        """Those that have a share: their child is waited for, or is being ended."""
 
     @property
     def depth_left(self) -> int:
@@ -158,13 +139,11 @@ class Nesting:
             self.broker.ask(question, give)
             return
         self.broker.record.step.begin(question)
-        limits = self._limits(question)
-        if isinstance(limits, Failed):
-            self.broker.record.ended(question, "failed", limits)
-            give(limits)
+        one = self._open[question.number] = UnderWay(question, give)
+        if not self._leaving() and (why := self._lend(one)) is not None:
+            self._tell(one, why)
+            give(why)
             return
-        one = self._open[question.number] = _Asked(question, give, self.account.lend(limits))
-        self._under_way.add(one)
         one.task = asyncio.create_task(self._by_child(one), name=f"child of {self._session_id}")
         one.task.add_done_callback(partial(self._ended, one))
 
@@ -186,13 +165,29 @@ class Nesting:
             return Failed("budget", f"The question does not fit: {lack}. It was not asked.")
         return limits
 
-    async def _by_child(self, one: _Asked) -> Ended:
-        """Nothing cancels this: what was opened has to be ended."""
+    def _leaving(self) -> list[asyncio.Task[Ended]]:
+        """Those that nobody waits for any more, and whose shares are not back yet."""
+        return [one.task for one in self._under_way if one.task is not None and one.is_unwanted.is_set()]
+
+    def _lend(self, one: UnderWay) -> Failed | None:
+        """Its child's share; or why it has none."""
+        limits = self._limits(one.question)
+        if isinstance(limits, Failed):
+            return limits
+        one.lent = self.account.lend(limits)
+        self._under_way.add(one)
+        return None
+
+    async def _by_child(self, one: UnderWay) -> Ended:
+        """Nothing cancels this once it has begun: what was opened has to be ended."""
         opener = self._nest.opener
         assert opener is not None  # the registry is there before any session
+        while one.lent is None:
+            if leaving := self._leaving():
+                await asyncio.wait(leaving)
+            elif (why := self._lend(one)) is not None:
+                return Ended(why)
         async with self._turns:
-            if one.is_unwanted.is_set():
-                return Ended(STOPPED)
             one.begun_s = time.monotonic()
             child = one.child = await opener.open(self._session_id, one.question, one.lent.limits, self._depth + 1)
             below = self._nest.of(child.session_id)
@@ -207,10 +202,11 @@ class Nesting:
                 work.cancel()
                 await shielded(child.end(NOBODY_WAITS), f"the end of {child.session_id}", within_s=END_S)
 
-    def _ended(self, one: _Asked, task: asyncio.Task[Ended]) -> None:
+    def _ended(self, one: UnderWay, task: asyncio.Task[Ended]) -> None:
         """It has its answer, unless somebody has told it another one by now."""
-        self._under_way.remove(one)
-        self.account.take_back(one.lent)
+        if one.lent is not None:
+            self._under_way.remove(one)
+            self.account.take_back(one.lent)
         if task.cancelled():
             ended = Ended(STOPPED)
         elif (error := task.exception()) is None:
@@ -228,14 +224,14 @@ class Nesting:
             self._tell(one, ended.given, ended.model_said, ended.by)
             one.give(ended.given)
 
-    def _tell(self, one: _Asked, given: Given, model_said: str = "", by: str = "") -> None:
+    def _tell(self, one: UnderWay, given: Given, model_said: str = "", by: str = "") -> None:
         """Count and book what has become of it."""
         del self._open[one.question.number]
-        spent = self._spent(one)
-        if one.begun_s is None:
-            self.broker.ledger.give_back(FREE)
-        else:
+        spent = one.spent
+        if one.begun_s is not None:
             self.broker.ledger.settle(FREE, NOTHING)
+        elif one.lent is not None:
+            self.broker.ledger.give_back(FREE)
         record = self.broker.record
         record.step.sums(one.question).charge(spent)
         record.ended(
@@ -246,21 +242,13 @@ class Nesting:
             said=Said(model_said, by, None if one.child is None else one.child.session_id),
         )
 
-    @staticmethod
-    def _spent(one: _Asked) -> Spent:
-        """What the child and those below it have used, for the trace; they have charged it themselves."""
-        if one.child is None or one.begun_s is None:
-            return NOTHING
-        queued_ms, duration_ms = (one.begun_s - one.queued_s) * 1000, (time.monotonic() - one.begun_s) * 1000
-        return replace(one.child.spent, attempts=1, queued_ms=int(queued_ms), duration_ms=int(duration_ms))
-
     def cancel(self, numbers: Iterable[int], why: Failed = STOPPED) -> None:
         """Nobody waits for these any more: their children are ended."""
         numbers = list(numbers)
         for number in numbers:
             if (one := self._open.get(number)) is not None:
                 self._tell(one, why)
-                one.is_unwanted.set()
+                one.unwanted()
         self.broker.cancel(numbers, why)
 
     def end_step(self, step_index: int, source: Source) -> None:

@@ -37,9 +37,13 @@ class Child:
         self.nesting, self.session_id = nesting, session_id
         self.final: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
         self.on_use: Callable[[], None] = lambda: None
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def end(self, why: str) -> None:
-        """Nothing is left of it."""
+        """Nothing is left of it once it may end."""
+        del why
+        await self.may_end.wait()
 
     async def ask(self, conversation: Conversation, turn: int) -> Given:
         raise NotImplementedError
@@ -154,5 +158,52 @@ def test_a_child_is_not_forgotten_where_only_its_own_work_has_what_it_waits_for(
         family.is_over.set()
         await givens.all()
         assert givens[1] == "done"
+
+    played(play)
+
+
+def test_a_child_s_share_is_of_what_those_that_nobody_waits_for_have_given_back() -> None:
+    """Else the step after one with many children could ask for none, though nearly everything is left."""
+
+    async def play() -> None:
+        family, givens = Family(Switchboard(ScriptedBackend())), Givens()
+        for number in (1, 2, 3):
+            family.top.ask(question(number, "a", kind="rlm", batch=number), givens.taker(number))
+        await passes(1)
+        for child in family.children:
+            child.may_end.clear()
+        family.top.end_step(1, "mcp")
+        family.top.ask(question(4, "b", kind="rlm", step_index=2), givens.taker(4))
+        family.top.ask(question(5, "b", kind="rlm", step_index=2), givens.taker(5))
+        for child in family.children:
+            await passes(1)
+            assert len(family.children) == 3
+            child.may_end.set()
+        await passes(1)
+        family.is_over.set()
+        await givens.all(4, 5)
+        tokens = [child.nesting.account.limits.subcall_tokens_limit for child in family.children]
+        assert tokens == [TOKENS // 2, TOKENS // 4, TOKENS // 8, TOKENS // 2, TOKENS // 4]
+
+    played(play)
+
+
+def test_a_child_that_is_not_begun_gives_its_share_back_when_nobody_waits_for_it() -> None:
+    """It does not wait for its turn to do so."""
+
+    async def play() -> None:
+        family, givens = Family(Switchboard(ScriptedBackend())), Givens()
+        numbers = range(1, Family.at_once + 2)
+        for number in numbers:
+            family.top.ask(question(number, "a", kind="rlm", of=10), givens.taker(number))
+        await passes(1)
+        free = family.account.free.subcall_tokens_left
+        family.top.cancel([numbers[-1]])
+        await passes(1)
+        assert len(family.children) == Family.at_once
+        assert family.account.free.subcall_tokens_left == free + TOKENS // 20
+        family.is_over.set()
+        await givens.all(*numbers[:-1])
+        assert len(family.children) == Family.at_once
 
     played(play)
