@@ -11,7 +11,7 @@ from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.registry import Registry
 from tests.kernel.contexts.conftest import SMALL
-from tests.losses import lose_kernel, lost, values_file
+from tests.losses import lose_kernel, lost, settle, values_file
 from tests.sessions import AMPLE, SessionDriver, open_registry
 
 pytestmark = pytest.mark.anyio
@@ -184,6 +184,7 @@ async def test_a_context_whose_file_was_cut_off_is_loaded_again_as_it_is_now(reg
     path = file_of(on_disk, "shorter", TEXT.encode())
     session, _ = await opened(registry, path)
     await session.ok("x = context")
+    await settle(session)
     os.truncate(path, len(LINE) * 3)
     report = await session.run("context.count('nowhere')")
     assert report.lost is not None
