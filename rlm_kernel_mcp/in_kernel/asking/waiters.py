@@ -1,14 +1,14 @@
 """Who waits for the answer to a question: a thread, or a task of an event loop.
 
-Is: the gate at which a thread waits for all that one call has asked, and how answers are given, each once. Is not: the
-way of an answer (`channel.py`). Above: `channel.py`, `calls.py`. Below: nothing.
+Is: the gate at which a thread waits for all that one call has asked, what it does there for the host meanwhile, and how
+answers are given, each once. Is not: the way of an answer (`channel.py`). Above: `channel.py`, `calls.py`. Below: nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -19,7 +19,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._open: set[Waiting] = set()
-        self._told: SimpleQueue[None] = SimpleQueue()
+        self._told: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     def add(self, waiting: Waiting) -> None:
         """One more is asked."""
@@ -31,10 +31,15 @@ class Gate:
         if not self._open:  # two threads may both see that: it is told twice then, and looked at again
             self._told.put(None)
 
+    def tell(self, do: Callable[[], None]) -> None:
+        """Have the thread that waits here do something meanwhile. Any thread may say so."""
+        self._told.put(do)
+
     def wait(self) -> None:
-        """Return when nothing is open. An interrupt ends it."""
+        """Return when nothing is open. An interrupt ends it; so does what something raises that is to be done."""
         while self._open:
-            self._told.get()
+            if (do := self._told.get()) is not None:
+                do()
 
 
 @dataclass(slots=True, eq=False)
