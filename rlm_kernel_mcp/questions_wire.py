@@ -15,12 +15,15 @@ The kernel sends
                                            beside `items`: another frame of the same call comes
     {cancel: [id, ...]}                    of questions: their answers are not wanted any more
     {missed: {id, of: [id, ...]}}          of answered questions: what came did not have the schema, for good
+    {looked: [id, why | null]}             of a child's question: what is wrong with the answer that is on trial
     {budget: id}
     {forecast: {id, step, opts: Opts, items: [[digest, bytes], ...]}}
 
-and the host `{got: [[id, true, value] | [id, false, {code, message}], ...]}`: the value is a text for a question, a
-`BudgetRow` or a `ForecastRow` else, and null for `missed`: the step's account has it then. Ids begin at 1, and each
-that is asked with is larger than all before. `step` is the `msg_id` of the request whose code asks.
+and the host `{got: [[id, true, value] | [id, false, {code, message}] | [id, null, text], ...]}`: the value is a text
+for a question, a `BudgetRow` or a `ForecastRow` else, and null for `missed`: the step's account has it then. A text
+with null is no answer yet: whoever works in a child has given it, and hears of it if it has not the schema that is
+wanted (`looked`). Ids begin at 1, and each that is asked with is larger than all before. `step` is the `msg_id` of the
+request whose code asks.
 """
 
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.

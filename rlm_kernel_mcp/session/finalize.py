@@ -79,7 +79,7 @@ async def finalize(
     Raises:
         SessionFinalized: there is another answer already.
         SessionBusy: a step is running.
-        InvalidInput: it is too long, or no text. Nothing is lost.
+        InvalidInput: it is too long, no text, or of another schema than a child's is to have. Nothing is lost.
         CitationMismatch: a mark or a quote is not what the sources hold. Nothing is lost.
         ContextDenied: the sources could not be read in time. Nothing is lost.
         VariableNotFound, KernelDied.
@@ -113,6 +113,8 @@ async def _take(
     answer = text if text is not None else await _read(session, given[1])
     try:
         checked = await _checked(session, answer, quotes, max_chars)
+        if session.asked is not None:
+            await session.asked.require_fit(answer)
         session.require_idle()  # a step may have begun while the variable was read
     except BaseException:
         if isinstance(answer, PagedText):
@@ -139,10 +141,7 @@ async def _read(session: Session, var_name: str) -> str | PagedText:
 async def _checked(session: Session, answer: str | PagedText, quotes: Sequence[Quote], max_chars: int) -> Checked:
     """What is known of the answer's marks and quotes. Raises: CitationMismatch, InvalidInput, ContextDenied."""
     await session.journal.settled()  # the store has the texts that the client gave
-    if isinstance(answer, PagedText):
-        marks = await _marks_of_pages(answer)
-    else:
-        marks = await asyncio.to_thread(marks_of, answer)
+    marks = await (_marks_of_pages(answer) if isinstance(answer, PagedText) else asyncio.to_thread(marks_of, answer))
     if len(marks) > MARKS_MAX:
         count = f"{len(marks):,}" if isinstance(answer, str) else f"more than {MARKS_MAX:,}"
         raise InvalidInput(f"The answer has {count} marks such as [c1]; at most {MARKS_MAX:,} are checked.")

@@ -79,7 +79,7 @@ class Call:
 
     def _wait(self, items: Sequence[Item]) -> tuple[list[Any], list[Waiting]]:
         asked: list[Waiting] = []
-        gate = Gate()
+        gate = Gate(self._wrong)
         try:
             self.channel.ask(items, self.opts, asked, gate)
             gate.wait()
@@ -87,6 +87,17 @@ class Call:
         except BaseException:
             self.channel.cancel(asked)
             raise
+
+    def _wrong(self, answer: str) -> str | None:
+        """What is wrong with an answer that is on trial, if anything is."""
+        try:
+            if self.schema is not None:
+                self.schema.value(answer)
+        except Missed as why:
+            return str(why)
+        except SubcallError:
+            return None  # it is said of the answer itself
+        return None
 
     async def answer(self, item: Item) -> Any:
         """As `answers`, of one question, for an event loop."""

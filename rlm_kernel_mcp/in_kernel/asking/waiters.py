@@ -1,7 +1,8 @@
 """Who waits for the answer to a question: a thread, or a task of an event loop.
 
 Is: the gate at which a thread waits for all that one call has asked, what it does there for the host meanwhile, and how
-answers are given, each once. Is not: the way of an answer (`channel.py`). Above: `channel.py`, `calls.py`. Below: nothing.
+answers are given, each once. Is not: the way of an answer (`channel.py`). Above: `channel.py`, `calls.py`. Below:
+nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 class Gate:
     """Where one thread waits until all that it has asked is answered: it is woken once, and not for each answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[str], str | None] = lambda answer: None) -> None:
+        """`look`: says what is wrong with an answer on trial, if anything is."""
+        self.look = look
         self._open: set[Waiting] = set()
         self._told: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 

@@ -87,6 +87,14 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """`why`: what is wrong with the answer on trial of a question; None: nothing."""
+
+    id: int
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetAsked:
     id: int
 
@@ -101,7 +109,7 @@ class ForecastAsked:
     items: tuple[tuple[str, int], ...]
 
 
-Frame = Ask | Cancel | Missed | BudgetAsked | ForecastAsked
+Frame = Ask | Cancel | Looked | Missed | BudgetAsked | ForecastAsked
 
 
 class QuestionReader:
@@ -148,6 +156,10 @@ class QuestionReader:
             return _call(asked) if asked.wishes.kind == "function" else asked
         if kind == "cancel":
             return Cancel(_ids(said))
+        if kind == "looked":
+            number, why = said
+            (number,) = _ids([number])
+            return Looked(number, _optional(why, REPAIR_CHARS_MAX))
         if kind == "missed":
             return Missed(self._new_id(said["id"]), _ids(said["of"]))
         if kind == "budget":

@@ -7,7 +7,7 @@ them; its schema is a text that nothing in the host ever runs. Above: `session/a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,8 @@ from rlm_kernel_mcp.questions_wire import Kind
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation, ToolCall
 
 Source = Literal["mcp", "console"]
+Look = Callable[[str], Awaitable[str | None]]
+"""Says what is wrong with an answer, if anything is."""
 
 
 class Question(NamedTuple):
@@ -45,6 +47,8 @@ class Question(NamedTuple):
     """How deep below a session without a parent it is answered."""
     parent: str | None = None
     """The session whose question the one that asks was opened for."""
+    look: Look | None = None
+    """Asks the kernel what is wrong with a child's final answer, where that is to have a schema."""
     conversation: Conversation | None = None
     """Of a turn of whoever works in a child session: no kernel asks that."""
 

@@ -28,7 +28,8 @@ ROW_CHARS: Final = 100
 """What a row of a frame has beside its text, about."""
 COSTLY: Final = f"its questions took more than {COST_S:.0f} s of the server's processor time"
 
-Row = tuple[int, bool, Any]
+Row = tuple[int, bool | None, Any]
+"""Of a question: its id; whether the value is its answer, None: one on trial; and that, or why there is none."""
 
 
 class KernelChannel(asyncio.Protocol):
@@ -171,7 +172,7 @@ class KernelChannel(asyncio.Protocol):
 
     # --- out
 
-    def give(self, number: int, is_answer: bool, value: Any) -> None:
+    def give(self, number: int, is_answer: bool | None, value: Any) -> None:
         """Send an answer, together with others of this turn of the loop, once the kernel takes those before it."""
         self._got.append((number, is_answer, value))
         if not self._is_taking:

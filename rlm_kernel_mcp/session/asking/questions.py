@@ -1,17 +1,15 @@
 """The questions of one session's code, from its kernel's channel to who answers them, and back.
 
-Is: `Answering` (`session/kernels/answering.py`) of a session in which somebody answers: which question may be asked,
-by the request that asks it, and what becomes of the open ones at its end. Is not: who answers, what that costs
+Is: `Answering` (`session/kernels/answering.py`) of a session in which somebody answers: which request asks, and what
+becomes of the open questions at its end. Is not: whether one may be asked (`passing.py`), who answers, what that costs
 (`session/answering/`), or the bytes (`channel.py`). Above: `session/reopening.py`. Below: `channel.py`, `asking.py`,
-`ends.py`, `session/answering/questions.py`.
+`passing.py`, `ends.py`, `session/answering/questions.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -28,17 +26,19 @@ from rlm_kernel_mcp.kernel.untrusted.question_frames import (
     ForecastAsked,
     Frame,
     Item,
+    Looked,
     Missed,
     Wishes,
 )
-from rlm_kernel_mcp.questions_wire import CHANNEL_THREADS, ITEM_CHARS_MAX, SUBCALLS, BudgetRow
+from rlm_kernel_mcp.questions_wire import CHANNEL_THREADS, SUBCALLS, BudgetRow
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question, Sketch
+from rlm_kernel_mcp.session.answering.questions import Failed, Sketch
 from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers
 from rlm_kernel_mcp.session.asking.asking import Asking
 from rlm_kernel_mcp.session.asking.cells import Cells
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
 from rlm_kernel_mcp.session.asking.ends import Ends
+from rlm_kernel_mcp.session.asking.passing import WAITED, Passing, size_of
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
 from rlm_kernel_mcp.session.asking.waiting import Waiting
 from rlm_kernel_mcp.session.functions.calls import FunctionCalls
@@ -50,7 +50,6 @@ SKETCH_BYTES: Final = 100
 """About what one question of a forecast takes while that is made."""
 SKETCH_S: Final = 0.00001
 """About what the look for its answer takes of a processor, in whichever thread."""
-WAITED: Final = "The step has waited for answers for {limit:,} ms, which is its limit (wait_limit_ms)."
 
 
 class Questions:
@@ -61,7 +60,7 @@ class Questions:
     ) -> None:
         """`functions`: that the code may call; `answers` has their calls answered too."""
         self._answers, self._account, self._room, self.functions = answers, account, room, functions
-        self.desk, self._numbers, self._call_numbers = answers.desk, itertools.count(1), itertools.count(1)
+        self.desk, self._passing = answers.desk, Passing(answers, account)
         self._kernel: Kernel | None = None
         self._channel: KernelChannel | None = None
         self._asking: Asking | None = None
@@ -101,6 +100,7 @@ class Questions:
         """Let go of the channel: its kernel is replaced, or gone."""
         channel, self._channel = self._channel, None
         self._ends.forget()
+        self._passing.trials.forget()
         if self._cells is not None:
             self._cells.close()
         if channel is not None:
@@ -153,6 +153,8 @@ class Questions:
                     self._ask(channel, frame.step, frame.wishes, item)
             case Cancel():
                 self._ends.cancel(channel, frame.ids)
+            case Looked():
+                self._passing.trials.said(frame.id, frame.why)
             case Missed():
                 self._missed(frame.ids)
                 channel.give(frame.id, True, None)
@@ -164,8 +166,8 @@ class Questions:
                 self._with_who(channel, frame.step, frame.id, size, forecast)
 
     def _ask(self, channel: KernelChannel, step: str, wishes: Wishes, item: Item) -> None:
-        ask = partial(self._ask_for, channel=channel, wishes=wishes, item=item)
-        self._with_who(channel, step, item.id, _size(wishes, item), ask)
+        ask = partial(self._passing.ask_for, channel=channel, wishes=wishes, item=item)
+        self._with_who(channel, step, item.id, size_of(wishes, item), ask)
 
     def _with_who(
         self, channel: KernelChannel, step: str, number: int, size: int, ask: Callable[[Asking], None]
@@ -187,49 +189,6 @@ class Questions:
                 channel.fail(number, STOPPED)
             else:
                 ask(cell)
-
-    def _ask_for(self, asking: Asking, channel: KernelChannel, wishes: Wishes, item: Item) -> None:
-        if asking.is_stopped:
-            channel.fail(item.id, STOPPED)
-            return
-        is_call = wishes.kind == "function"
-        if item.chars > ITEM_CHARS_MAX:
-            words = f"The question has {item.chars:,} characters, and may have {ITEM_CHARS_MAX:,}"
-            refusal = Failed("too_large", f"{words}; cut the text into pieces.")
-        elif asking.waiting.is_over:
-            refusal = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
-        else:
-            number = next(self._call_numbers if is_call else self._numbers)
-            asking.begin(item.id, -number if is_call else number)
-            channel.opened(item.id, _size(wishes, item))
-            question = Question(
-                number=number,
-                prompt=item.prompt,
-                text=item.text,
-                step_index=asking.index,
-                source=asking.source,
-                batch=0 if is_call else wishes.batch,  # all calls of a step are one event of its trace
-                schema=wishes.schema,
-                model=wishes.model,
-                fresh=wishes.fresh,
-                repair=item.repair,
-                kind=wishes.kind,
-                of=wishes.of,
-            )
-            self._answers.ask(question, partial(self._given, channel, asking, item.id, wishes.schema is not None))
-            return
-        if not is_call:
-            asking.refuse(refusal.code)
-        channel.fail(item.id, refusal)
-
-    def _given(self, channel: KernelChannel, asking: Asking, number: int, checked: bool, given: Given) -> None:
-        if not channel.closed(number):
-            return
-        if isinstance(given, Answered):
-            channel.give(number, True, given.text)
-        else:
-            channel.fail(number, given)
-        asking.end(number, checked=checked and isinstance(given, Answered))  # the kernel does not wait for the account
 
     def _missed(self, ids: Sequence[int]) -> None:
         whose = ((number, self._whose(number)) for number in ids)
@@ -287,11 +246,6 @@ class Questions:
         """It has waited as long as it may: its code goes on."""
         given = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
         self._ends.end(asking, given, self._channel)
-
-
-def _size(wishes: Wishes, item: Item) -> int:
-    """About how many bytes of a question are held while it is open."""
-    return item.size + sys.getsizeof(item.repair) + sys.getsizeof(wishes.schema)
 
 
 def _break_off(kernel: Kernel, reason: str) -> None:

@@ -19,6 +19,9 @@ class Asked(Protocol):
     on_use: Callable[[], None]
     """Somebody works in the session."""
 
+    async def require_fit(self, answer: str | PagedText) -> None:
+        """Raise InvalidInput of an answer that has not the schema that is wanted."""
+
     def on_final(self, answer: str | PagedText) -> None:
         """It has its final answer."""
 

@@ -19,11 +19,11 @@ from functools import partial
 from typing import Any, Final, Protocol, Unpack
 
 from rlm_kernel_mcp.context_wire import LoadContextReply
-from rlm_kernel_mcp.errors import RlmError, SessionBusy
+from rlm_kernel_mcp.errors import InvalidInput, RlmError, SessionBusy
 from rlm_kernel_mcp.session.answering.backends.replies import ANSWER_CHARS_MAX
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
 from rlm_kernel_mcp.session.answering.keeping import NOTHING, Spent
-from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question
+from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Look, Question
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.callers.ids import new_session_id
 from rlm_kernel_mcp.session.calls.wishes import StepWishes
@@ -41,6 +41,7 @@ from rlm_kernel_mcp.store.long_answers import PagedText
 from rlm_kernel_mcp.store.pruning import ENDED
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.text.safe_text import safe_prefix
 from rlm_kernel_mcp.text.wording import counted
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,11 @@ STEP_WAIT_MS: Final = 3_600_000
 TOO_LONG: Final = (
     "The final answer of the child session has {chars:,} characters; at most {most:,} are taken as an answer."
 )
+UNFIT_MAX: Final = 2
+"""Answers without the schema that is wanted which a child is told of."""
+UNFIT_CHARS: Final = 1_000
+UNFIT: Final = "The final answer has not the schema that was asked for: {why}."
+UNFIT_NEXT: Final = "Finalize again with JSON that has it, and nothing else; the session is as it was."
 
 
 class Handles(Protocol):
@@ -101,8 +107,10 @@ class Resources(Protocol):
 class ChildSession:
     """One child: `Child` of `protocol.py`, and `Asked` of `asked.py`."""
 
-    def __init__(self, session: Any, nest: Nest, registry: Registry) -> None:
+    def __init__(self, session: Any, nest: Nest, registry: Registry, look: Look | None = None) -> None:
+        """`look`: asks whose question it is what is wrong with an answer."""
         self.session_id, self._session, self._nest, self._registry = session.session_id, session, nest, registry
+        self._look, self._unfit = look, 0
         self.final: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
         self.on_use: Callable[[], None] = lambda: None
 
@@ -111,6 +119,17 @@ class ChildSession:
         """What its questions and those of its children have used."""
         found = self._nest.of(self.session_id)
         return NOTHING if found is None else found.broker.ledger.spent_here
+
+    async def require_fit(self, answer: str | PagedText) -> None:
+        """Raise InvalidInput of an answer that has not the schema that is wanted; the third such one is taken.
+
+        Whoever cannot do it is not to go round in circles: a model brings what was found into form then.
+        """
+        if self._look is None or not isinstance(answer, str) or len(answer) > ANSWER_CHARS_MAX:
+            return
+        if self._unfit < UNFIT_MAX and (why := await self._look(answer)) is not None:
+            self._unfit += 1
+            raise InvalidInput(UNFIT.format(why=safe_prefix(why, UNFIT_CHARS)[0]), UNFIT_NEXT)
 
     def on_final(self, answer: str | PagedText) -> None:
         """It has its final answer."""
@@ -194,7 +213,7 @@ class Children:
         )
         session, written = handles.enter(record, caller)
         session.owner = of.owner
-        child = ChildSession(session, self._nest, self._registry)
+        child = ChildSession(session, self._nest, self._registry, question.look)
         session.asked = child
         kept = shared.writer.made(session_id, partial(put_text, shared.store, session_id, text))
         summary = f"child of {parent}: text of {counted(len(text), 'character')}"

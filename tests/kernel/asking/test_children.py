@@ -12,9 +12,10 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.api import AsyncSession
-from rlm_kernel_mcp.errors import SessionFinalized
+from rlm_kernel_mcp.errors import InvalidInput, SessionFinalized
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
+from rlm_kernel_mcp.session.asking import trials
 from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
 from rlm_kernel_mcp.session.children.by_agent import ByAgent
 from rlm_kernel_mcp.session.children.nesting import Nest
@@ -92,7 +93,10 @@ async def opened(nested: tuple[Registry, StoreBooks], limits: Guardrails = ENOUG
 
 
 @pytest.fixture
-async def parent(nested_registry: tuple[Registry, StoreBooks]) -> AsyncIterator[Parent]:
+async def parent(
+    nested_registry: tuple[Registry, StoreBooks], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Parent]:
+    monkeypatch.setattr(trials, "LOOK_S", WAIT_S)  # a kernel that gets no processor is not one that says nothing
     made = await opened(nested_registry)
     yield made
     await end_session(made.session)
@@ -147,14 +151,40 @@ async def test_an_answer_to_the_question_itself_is_taken_too_and_the_child_ends(
 async def test_an_answer_without_the_wanted_schema_is_brought_into_form_by_a_question_more(parent: Parent) -> None:
     (item,) = await parent.asks("rlm_query('How many words?', 'one two three', schema=int)")
     assert item.schema == '{"type":"integer"}'
-    await parent.child(item).finalize(text="There are three words.")
-    again = await parent.answer()
+    again = await parent.answer(AnswerGiven(item.id, "There are three words."))
     assert again.questions is not None
     (form,) = again.questions.items
     assert (form.kind, form.text) == ("llm", "There are three words.")
     assert "The data is an answer to this question: How many words?" in form.prompt
     done = await parent.answer(AnswerGiven(form.id, "3"))
     assert done.result == "3"
+
+
+async def test_whoever_finishes_a_child_is_told_that_its_answer_has_not_the_wanted_schema(parent: Parent) -> None:
+    """While the child is open: once it is not, a further question has to bring the answer into form."""
+    (item,) = await parent.asks("rlm_query('How many words?', 'one two three', schema=int)")
+    child = parent.child(item)
+    with pytest.raises(InvalidInput, match=r"not the schema that was asked for: \$: 'three' is not of type 'integer'"):
+        await child.finalize(text="three")
+    await child.ok("found = str(len(context.split()))")
+    await child.finalize(var="found")
+    assert (await parent.session.end_of(1)).result == "3"
+    assert [line["kind"] for line in await parent.lines()] == ["rlm"]
+
+
+async def test_a_third_answer_without_the_wanted_schema_is_taken(parent: Parent) -> None:
+    """Whoever cannot give it does not go round in circles: a model brings what was found into form."""
+    (item,) = await parent.asks("rlm_query('How many words?', 'one two three', schema=int)")
+    child = parent.child(item)
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="not the schema"):
+            await child.finalize(text="three")
+    await child.finalize(text="three")
+    again = await parent.answer()
+    assert again.questions is not None
+    (form,) = again.questions.items
+    assert (form.kind, form.text) == ("llm", "three")
+    assert (await parent.answer(AnswerGiven(form.id, "3"))).result == "3"
 
 
 @pytest.mark.parametrize("ends", ["interrupt", "kernel"])

@@ -183,3 +183,38 @@ def test_a_loop_that_ends_in_the_midst_of_a_cancellation_costs_no_other_loop_its
         frames = frames_of(ours, 3)
         end(channel)
     assert [one for one in frames if "cancel" in one] == [{"cancel": [2]}]
+
+
+def test_an_answer_on_trial_is_looked_at_by_the_thread_that_waits_and_is_no_answer() -> None:
+    """The thread that reads would hold up all others: a schema may run for minutes."""
+    ours, theirs = socket.socketpair()
+    looked = list[tuple[str, int]]()
+
+    def look(answer: str) -> str | None:
+        looked.append((answer, threading.get_ident()))
+        return None if answer == "3" else "\ud800 is no number"
+
+    def host() -> None:
+        for answer in ("three", "3"):
+            send(ours, {"got": [[9, None, "of a question that is not open"], [1, None, answer]]})
+        said.extend(frames_of(ours, 3))
+        send(ours, {"got": [[1, True, "3"]]})
+
+    with ours:
+        channel, asked, said = Channel(theirs.detach(), lambda: "step"), list[Waiting](), list[dict[str, Any]]()
+        gate = Gate(look)
+        channel.ask([Item("How many?", "a b c")], {"batch": 1, "kind": "rlm", "of": 1}, asked, gate)
+        thread = threading.Thread(target=host)
+        thread.start()
+        gate.wait()
+        thread.join(WAIT_S)
+        end(channel)
+    assert asked[0].given == "3"
+    assert looked == [("three", threading.get_ident()), ("3", threading.get_ident())]
+    assert said[1:] == [{"looked": [1, "? is no number"]}, {"looked": [1, None]}]
+
+
+def send(wire: socket.socket, frame: dict[str, Any]) -> None:
+    """As the host."""
+    data = json.dumps(frame).encode()
+    wire.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)

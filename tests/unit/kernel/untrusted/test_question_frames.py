@@ -21,11 +21,19 @@ from rlm_kernel_mcp.kernel.untrusted.question_frames import (
     Frame,
     FramesBroken,
     Item,
+    Looked,
     Missed,
     QuestionReader,
     Wishes,
 )
-from rlm_kernel_mcp.questions_wire import FRAME_BYTES_MAX, FRAME_ITEMS_MAX, ID_MAX, SCHEMA_CHARS_MAX, digest_of
+from rlm_kernel_mcp.questions_wire import (
+    FRAME_BYTES_MAX,
+    FRAME_ITEMS_MAX,
+    ID_MAX,
+    REPAIR_CHARS_MAX,
+    SCHEMA_CHARS_MAX,
+    digest_of,
+)
 
 OPTS = {"batch": 1}
 PLAIN = Wishes(1, None, None, fresh=False)
@@ -67,6 +75,8 @@ def test_every_kind_of_frame_is_read() -> None:
         frame(ask([8, "p", None], kind="rlm")),
         frame(ask([9, "p", None], kind="llm")),
         frame(ask([10, "f", "what it is called with"], kind="function")),
+        frame({"looked": [8, None]}),
+        frame({"looked": [8, "$: 'x' is not of type 'integer'"]}),
     ) == [
         Ask(
             "s",
@@ -82,6 +92,8 @@ def test_every_kind_of_frame_is_read() -> None:
         Ask("s", replace(PLAIN, kind="rlm"), (item(8, "p", None),)),
         Ask("s", PLAIN, (item(9, "p", None),)),
         Ask("s", replace(PLAIN, kind="function"), (item(10, "f", "what it is called with"),)),
+        Looked(8, None),
+        Looked(8, "$: 'x' is not of type 'integer'"),
     ]
 
 
@@ -109,7 +121,7 @@ JSON = st.recursive(
 )
 
 
-@given(kind=st.sampled_from(["ask", "cancel", "missed", "budget", "forecast", "other"]), said=JSON)
+@given(kind=st.sampled_from(["ask", "cancel", "looked", "missed", "budget", "forecast", "other"]), said=JSON)
 def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
     """The same of what is JSON, under each of the names, and in the place of each part of a question."""
     parts = ask([1, "p", said]), ask([said, "p", None]), ask([1, said, None]), ask([1, "p", None], schema=said)
@@ -135,6 +147,13 @@ def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
         frame({"cancel": [True]}),
         frame({"cancel": [ID_MAX + 1]}),
         frame({"cancel": []}),
+        frame({"looked": 1}),
+        frame({"looked": "1x"}),
+        frame({"looked": [0, None]}),
+        frame({"looked": [True, None]}),
+        frame({"looked": [1, "x" * (REPAIR_CHARS_MAX + 1)]}),
+        frame({"looked": [1, "\ud800"]}),
+        frame({"looked": [1, None, None]}),
         frame({"missed": [1]}),
         frame({"missed": {"id": 1, "of": []}}),
         frame(ask()),

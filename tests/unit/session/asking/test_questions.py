@@ -34,7 +34,7 @@ def test_the_end_of_a_console_s_cell_stops_its_own_questions_and_no_other_cell_s
         first, second = questions._began("first cell"), questions._began("second cell")
         for number, cell in enumerate((first, second), 1):
             item = Item(number, f"q{number}", None, None, 2)
-            questions._ask_for(cell, channel, Wishes(number, None, None, fresh=False), item)
+            questions._passing.ask_for(cell, channel, Wishes(number, None, None, fresh=False), item)
         await passes(0.5)
         questions._stop(first)
         await passes(5)
@@ -54,7 +54,7 @@ def test_a_question_takes_room_for_its_schema_and_for_what_was_wrong_too() -> No
         room = QuestionRoom(most=2 + 100 + 30)
         channel = KernelChannel(room)
         wishes = Wishes(1, "s" * 100, None, fresh=False)
-        questions._ask_for(questions._began("a cell"), channel, wishes, Item(1, "q1", None, "r" * 30, 2))
+        questions._passing.ask_for(questions._began("a cell"), channel, wishes, Item(1, "q1", None, "r" * 30, 2))
         assert room.is_full
         channel.close()
         assert not room.is_full
@@ -76,7 +76,7 @@ class Asked:
         self.questions._channel = self.channel
         self.step = RunningStep(1, "code", 1_000)
 
-    def _give(self, number: int, is_answer: bool, value: Any) -> None:
+    def _give(self, number: int, is_answer: bool | None, value: Any) -> None:
         del number
         self.given["answer" if is_answer else value["code"]] += 1
         self.turns.note()
@@ -84,7 +84,7 @@ class Asked:
     def ask(self, asking: Asking, count: int) -> None:
         for number in range(1, count + 1):
             item = Item(number, f"q{number}", None, None, 2)
-            self.questions._ask_for(asking, self.channel, Wishes(1, None, None, fresh=False), item)
+            self.questions._passing.ask_for(asking, self.channel, Wishes(1, None, None, fresh=False), item)
 
 
 def test_a_step_that_ends_with_ten_thousand_open_questions_leaves_others_the_loop() -> None:
