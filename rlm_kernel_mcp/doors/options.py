@@ -48,6 +48,8 @@ class SessionOptions(ContextOptions, total=False):
     """Questions that the code may ask: 1,000, as far as the user allows (200 that the program answers itself)."""
     subcall_tokens_limit: int
     """Tokens of those questions and their answers, in total: 2,000,000."""
+    question: str
+    """What the run is for, at most 500 characters: shown to people who look at it."""
     host_functions: Mapping[str, Callable[..., Any]]
     """By name the functions of this process that the code may call (`host_call`), with arguments that are hostile."""
 

@@ -57,7 +57,13 @@ class RegistryCalls:
             context_paths=asked.context_paths,
             limits=limits,
             caller=self.caller,
-            options=Options(asked.context_name, asked.exclude, asked.wait_ms, functions=offered_in(asked)),
+            options=Options(
+                asked.context_name,
+                asked.exclude,
+                asked.wait_ms,
+                functions=offered_in(asked),
+                question=asked.question,
+            ),
         )
 
     async def add_context(self, arguments: Arguments) -> Added:

@@ -85,19 +85,19 @@ def where_an_endpoint_answers(description: str) -> str:
 INIT_CONTEXT: Final = (
     """\
 Open a session: load a text, files, directories or globs into a fresh locked-down Python kernel. \
-Give exactly one of context_text, context_paths (relative to the server's working directory; below directories \
-the user allowed). A directory leaves out hidden, vendored (node_modules), \
+Give context_text or context_paths (relative to the server's working directory; below directories \
+the user allowed). A directory leaves out hidden, vendored, \
 binary and git-ignored files, and what exclude (default [], as in .gitignore) names; \
-a file named itself, or not by `*` alone, is loaded. Document names are below `prefix`. Limits, with \
+a file named itself, or not by `*` alone, is loaded. Document names are below `prefix`. Limits and \
 defaults: max_steps 64 (1 to 1000000); \
 max_runtime_ms 120000 (executing, in sum) and step_timeout_ms 60000 (1 to 86400000 each); \
 budget_limit 100000 (1 to 1000000000 characters of code in and output out)"""
     + _ASKED_LIMITS
     + """. \
 In the kernel: `context` (or context_name) is the whole text, str, `documents` maps file name to text, `scratch` is \
-the only directory for open(). After wait_ms (default 20000, 0 to 600000) the call answers "loading"; the first step \
+the one directory for open(). After wait_ms (default 20000, 0 to 600000) the call answers "loading"; the first step \
 waits. host_functions (default []): {name, description} of \
-your functions for host_call.
+functions for host_call. question: what it is for, for the user.
 """
     + ENVELOPE
     + """\

@@ -37,6 +37,7 @@ from rlm_kernel_mcp.server.arguments import (
     PathsArg,
     TextArg,
 )
+from rlm_kernel_mcp.session.contexts.given import QUESTION_CHARS_MAX
 from rlm_kernel_mcp.session.functions.offered import HostFunction
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, Handed
 
@@ -97,8 +98,12 @@ class InitContext(Request):
         IntegerArg(low=0, high=1_000_000_000, unit="tokens"),
         Field(description="Tokens of those questions and their answers, in total."),
     ] = 2_000_000
-
     host_functions: HostFunctions = ()
+    question: Annotated[
+        str | None,
+        TextArg(low=1, high=QUESTION_CHARS_MAX, nullable=True),
+        Field(description="What the run is for, in a sentence: shown to the user who looks at it, and to no code."),
+    ] = None
 
     @model_validator(mode="after")
     def _one_source(self) -> InitContext:

@@ -238,6 +238,8 @@ def _session(row: reports.SessionSummary) -> dict[str, Any]:
         del data["parent"], data["depth"]
     if not data["waits_for_answers"]:
         del data["waits_for_answers"]
+    # For people: in the words of one client they would be read by the models of all others.
+    del data["question"], data["client"]
     more = {"sha256": digest} if digest else {}
     more |= {"changed": True} if data.pop("changed") else {}
     if loading:

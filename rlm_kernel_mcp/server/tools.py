@@ -87,7 +87,8 @@ async def init_context(call: Call, request: requests.InitContext) -> CallToolRes
         subcall_tokens_limit=request.subcall_tokens_limit,
     )
     functions = requests.offered_in(request)
-    options = Options(request.context_name, request.exclude, request.wait_ms, functions=functions)
+    name, question = request.context_name, request.question
+    options = Options(name, request.exclude, request.wait_ms, functions=functions, question=question)
     progress = options.progress
     call.waiting.look = lambda: (progress.loaded_bytes, progress.bytes) if progress.bytes else None
     report = await call.registry.init_context(

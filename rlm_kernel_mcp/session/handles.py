@@ -119,6 +119,8 @@ class Handles:
             context_ref=json.dumps(contexts.reference(list(prepared.namespace)) | recorded(prepared.functions)),
             walls=json.dumps([asdict(wall) for wall in prepared.walls]),
             server_pid=os.getpid(),
+            question=prepared.question,
+            client=caller.client or None,
         )
         session, written = self.enter(record, caller)
         session.kernel.adopt(prepared.kernel)

@@ -18,6 +18,7 @@ from rlm_kernel_mcp.session.reports import Connection, Counters, SessionList, Se
 from rlm_kernel_mcp.session.trace.events import waits_of
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
+from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import counted, damaged_words
 
 if TYPE_CHECKING:  # the commands of the command line list without a session, and without all of Jupyter
@@ -146,6 +147,8 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool, wai
         parent=record.parent,
         depth=record.depth,
         waits_for_answers=desk.count if desk is not None else waits if driven else 0,
+        question=None if record.question is None else safe_text(record.question),
+        client=None if record.client is None else safe_text(record.client),
     )
 
 

@@ -63,6 +63,8 @@ class Prepared:
     """What the hash of the context is to be made of."""
     functions: tuple[HostFunction, ...] = ()
     """What its code may call."""
+    question: str | None = None
+    """What the session is for."""
 
     def told(self, session: Session) -> Opened:
         """What is told of the session that it has become. Of the names with which code asks, where somebody answers."""
@@ -105,14 +107,14 @@ async def prepare(source: ContextSource, options: Options, means: Means, pool: K
         await asyncio.wait({reading.task}, timeout=options.wait_ms / 1000)
         if reading.task.done():
             prepared = await _with_context(source, means, pool, reading, begun_ns)
-            return replace(prepared, functions=options.functions)
+            return replace(prepared, functions=options.functions, question=options.question)
         kernel, (left, imports) = await pool.take(partial(_without_context, name=source.name))
     except BaseException:
         reading.discard()
         raise
     context = SessionContext(replace(source, text=None))
     prepared = _prepared(kernel, context, left["names"], imports, begun_ns, reading)
-    return replace(prepared, functions=options.functions)
+    return replace(prepared, functions=options.functions, question=options.question)
 
 
 async def _with_context(

@@ -295,3 +295,5 @@ class SessionSummary:
     depth: int = 0
     waits_for_answers: int = 0
     """How many questions of its step nobody has answered yet."""
+    question: str | None = None
+    client: str | None = None  # what it is for, and what the client calls itself that opened it

@@ -51,6 +51,7 @@ ARGUMENTS = {
         "max_subcalls",
         "subcall_tokens_limit",
         "host_functions",
+        "question",
         "response_format",
     },
     "rlm_run_repl": {"session_id", "code", "timeout_ms", "wait_ms", "max_output_chars", "response_format"},

@@ -31,6 +31,7 @@ from rlm_kernel_mcp.session.children.nesting import Nest
 from rlm_kernel_mcp.session.children.turning import turn_of
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
+from rlm_kernel_mcp.session.contexts.given import QUESTION_CHARS_MAX
 from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
 from rlm_kernel_mcp.session.kernels.context_loading import context_report
@@ -210,6 +211,8 @@ class Children:
             server_pid=os.getpid(),
             parent=parent,
             depth=depth,
+            question=question.prompt[:QUESTION_CHARS_MAX],
+            client=caller.client or None,
         )
         session, written = handles.enter(record, caller)
         session.owner = of.owner

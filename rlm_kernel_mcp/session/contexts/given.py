@@ -15,6 +15,8 @@ from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.functions.offered import HostFunction, names_to_ask
 
 WAIT_MS: Final = 20_000
+QUESTION_CHARS_MAX: Final = 500
+"""Of what a session is for, which people are shown."""
 FIRST_NAME: Final = "context"
 """Of the first context, where the client wants no other."""
 
@@ -50,6 +52,8 @@ class Options:
     """Where is told how far it is."""
     functions: tuple[HostFunction, ...] = ()
     """Of a session's first context: what its code may call."""
+    question: str | None = None
+    """Of that too: what the session is for, in the words of who opens it."""
 
     def asking(self, *, is_answered: bool) -> tuple[str, ...]:
         """The names with which the session's code asks somebody."""

@@ -49,6 +49,10 @@ class SessionRecord:
     """The session whose code asked the question that this one is to answer."""
     depth: int = 0
     """How many parents it has, one above the other."""
+    question: str | None = None
+    """What it is for, in the words of who opened it: raw, and shown to people alone."""
+    client: str | None = None
+    """What the client that opened it calls itself: never a proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +107,15 @@ HEAD_COLUMNS: Final = tuple(name for name in EVENT_COLUMNS if name not in EVENT_
 _session_values: Final = attrgetter(*SESSION_COLUMNS)
 _event_values: Final = attrgetter(*EVENT_COLUMNS)
 _event_texts: Final = attrgetter(*EVENT_TEXTS)
-_LATER_COLUMNS: Final = ("parent", "depth")
-"""That rows had not when their checksums were made: those of a session without a parent are made without them."""
+_PLACE_COLUMNS: Final = ("parent", "depth")
+_PURPOSE_COLUMNS: Final = ("question", "client")
+"""Columns that rows had not when their checksums were made: one that has nothing in them is checked without them."""
+_checked_columns: Final = tuple(name for name in SESSION_COLUMNS if name != "final_answer")
 _session_checked: Final = attrgetter(
-    *(name for name in SESSION_COLUMNS if name not in ("final_answer", *_LATER_COLUMNS))
+    *(name for name in _checked_columns if name not in (*_PLACE_COLUMNS, *_PURPOSE_COLUMNS))
 )
-_child_checked: Final = attrgetter(*(name for name in SESSION_COLUMNS if name != "final_answer"))
+_child_checked: Final = attrgetter(*(name for name in _checked_columns if name not in _PURPOSE_COLUMNS))
+_whole_checked: Final = attrgetter(*_checked_columns)
 _event_checked: Final = attrgetter(*HEAD_COLUMNS)
 _SESSION_TYPES: Final = {field.name: str(field.type) for field in fields(SessionRecord)}
 _EVENT_TYPES: Final = {field.name: str(field.type) for field in fields(EventRow)}
@@ -175,8 +182,14 @@ def without_texts(event: EventRow) -> EventRow:
 def session_checks(record: SessionRecord) -> dict[str, int | None]:
     """The checksums of a session's row: values of `SESSION_CHECKS`."""
     answer = None if record.final_answer is None else check_of((record.final_answer,))
-    checked = (_session_checked if (record.parent, record.depth) == (None, 0) else _child_checked)(record)
-    return {"row_check": check_of(checked), "answer_check": answer}
+    return {"row_check": check_of(_checked_of(record)), "answer_check": answer}
+
+
+def _checked_of(record: SessionRecord) -> tuple[Any, ...]:
+    """Its values under the checksum, as the version made it that had the columns which say something."""
+    if (record.question, record.client) != (None, None):
+        return _whole_checked(record)
+    return (_session_checked if (record.parent, record.depth) == (None, 0) else _child_checked)(record)
 
 
 def event_checks(event: EventRow, text_bytes: int, answer: str | None = None) -> dict[str, int | None]:

@@ -78,6 +78,10 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         "ALTER TABLE sessions ADD COLUMN depth INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent IS NOT NULL",
     ),
+    (
+        "ALTER TABLE sessions ADD COLUMN question TEXT",
+        "ALTER TABLE sessions ADD COLUMN client TEXT",
+    ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.server.responses import sessions
 from rlm_kernel_mcp.session.listing import Wanted, chosen, listed
 from rlm_kernel_mcp.store.store import SessionKey, SessionRecord, Store
 
@@ -68,3 +69,19 @@ async def test_a_list_goes_on_behind_records_that_cannot_be_read(tmp_path: Path)
     assert ([row.session_id for row in second.rows], second.omitted, second.goes_on) == (["s_2"], 1, 3)
     assert replace(second, rows=()).goes_on == 1  # of which the answer has no room for any row
     store.close()
+
+
+@pytest.mark.anyio
+async def test_what_a_session_is_for_is_listed_safe_and_no_other_client_s_model_reads_it(tmp_path: Path) -> None:
+    """A client chooses these words: programs and people are shown them, and `rlm_list_sessions` is not."""
+    store = Store.open(tmp_path)
+    used = "2026-11-22T10:00:00.000Z"
+    asked = SessionRecord("s_1", used, "text", "idle", last_used_at=used, question="why\x1b[2J?", client="codex 1")
+    store.add_session(asked)
+    found = await listed(store, {}, Wanted("all", 10))
+    store.close()
+    assert [(row.question, row.client) for row in found.rows] == [("why\\x1b[2J?", "codex 1")]
+    for form in ("json", "markdown"):
+        (block,) = sessions(found, form).content  # type: ignore[arg-type]
+        assert "why" not in block.text  # type: ignore[union-attr]
+        assert "codex" not in block.text  # type: ignore[union-attr]

@@ -182,3 +182,16 @@ async def test_where_nobody_answers_a_context_may_have_the_name_of_a_function_th
     assert opened.namespace[name] == fake_kernel.OFFERED["context"]
     with pytest.raises(InvalidInput, match=r"a context 'budget' already|means nothing else"):
         check_name("name", name, [name] if name == "budget" else (), asking=ASKING if name == "llm_query" else ())
+
+
+@pytest.mark.anyio
+async def test_a_session_s_record_has_what_it_is_for_and_which_client_opened_it(tmp_path: Path) -> None:
+    """Else no person knows what a run is for; it comes back with the session."""
+    async with fake_kernel.fake_registry(tmp_path) as fakes:
+        fakes.registry.own.client = "codex 1.2"
+        opened = await fakes.registry.init_context(
+            context_text="x", context_paths=None, limits=Guardrails(), options=Options(question="Which handlers?")
+        )
+        record = fakes.registry.store.session(opened.session_id)
+        assert record is not None
+        assert (record.question, record.client) == ("Which handlers?", "codex 1.2")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from rlm_kernel_mcp.store.database.file import FILE_NAME
 from rlm_kernel_mcp.store.database.memory import Operation
+from rlm_kernel_mcp.store.database.rows import check_of
+from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.pruning import ABANDONED
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -45,6 +49,42 @@ def test_a_row_has_its_parent_under_its_checksum_and_one_without_is_as_before(tm
         assert ((child.parent, child.depth), (plain.parent, plain.depth)) == (("s_1", 1), (None, 0))
         store._database.write(lambda connection: nothing(connection.execute("UPDATE sessions SET parent = 's_9'")))
         assert list(store.faults()) == ["the record of 2 sessions"]
+
+
+def test_what_a_session_is_for_is_under_its_checksum_and_rows_without_it_are_as_before(tmp_path: Path) -> None:
+    """Of a version before there are rows without these columns, those of children among them."""
+    asked = row("s_1", question="Which handlers swallow?\ud800", client="codex 1")
+    known = (asked, row("s_2", parent="s_1", depth=1), row("s_3"), row("s_4", client="codex 1"))
+    with closing(opened(tmp_path, *known)) as store:
+        found = {one.session_id: (one.question, one.client) for one in store.sessions()}
+        assert found == {
+            "s_1": ("Which handlers swallow?\ud800", "codex 1"),
+            "s_2": (None, None),
+            "s_3": (None, None),
+            "s_4": (None, "codex 1"),
+        }
+        assert list(store.faults()) == []
+        store._database.write(lambda connection: nothing(connection.execute("UPDATE sessions SET client = 'other'")))
+        assert list(store.faults()) == ["the record of 4 sessions"]
+
+
+def test_rows_of_the_version_before_are_whole_after_the_migration(tmp_path: Path) -> None:
+    """Their checksums were made without the new columns: a plain session's, and a child's with its parent."""
+    older = MIGRATIONS[:6]
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as connection:
+        migrate(connection, older)
+        insert = "INSERT INTO sessions ({}, row_check) VALUES ({})"
+        base = ("session_id", "created_at", "kind", "status", "limits", "context", "context_ref", "walls", "counters")
+        base += ("server_pid", "kernel_pid", "connection_file", "last_used_at", "stop_reason", "finish_reason")
+        base += ("finished_at", "extra")
+        values = ("s_1", NOW, "text", "idle", "{}", "{}", "{}", "[]", "{}", 0, 0, "", NOW, None, None, None, None)
+        plain, child = (base, values), ((*base, "parent", "depth"), ("s_2", *values[1:], "s_1", 1))
+        for columns, written in (plain, child):
+            marks = ", ".join("?" * (len(columns) + 1))
+            connection.execute(insert.format(", ".join(columns), marks), (*written, check_of(written)))
+    with closing(Store.open(tmp_path)) as store:
+        assert list(store.faults()) == []
+        assert {one.session_id: one.parent for one in store.sessions()} == {"s_1": None, "s_2": "s_1"}
 
 
 def test_children_go_with_their_parent_and_never_before(tmp_path: Path) -> None:
