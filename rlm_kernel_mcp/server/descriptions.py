@@ -203,7 +203,8 @@ rlm_get_trace (detail "full") pages through the rest.
 
 GET_TRACE: Final = (
     """\
-Read what was done in a session, live or ended: one event per step, interrupt, restore, and the final answer. \
+Read what was done in a session, live or ended: one event per step, interrupt, restore, limit that was reached \
+(stop), call that was not served for it (refused), and the final answer. \
 from_step and to_step (inclusive; default all) choose; detail "summary" (default) or "full" (adds code, stdout, \
 stderr, result, error). Cells run from an attached Jupyter console have source "console". Pages of max_output_chars \
 (default 8000, at most 200000); go on with offset = next_offset.
@@ -211,12 +212,14 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
     + ENVELOPE
     + """\
 { events: { ts: string, step_index: number, action: "init_context"|"add_context"|"run_repl"|"interrupt"|"restore"|
-            "finalize"|"subcalls" /* questions asked together; "full": a JSON line each in stdout,
+            "stop"|"refused"|"finalize"|"subcalls" /* questions asked together; "full": a JSON line each in stdout,
             which names the child_session that answered it, if one did */,
             source: "mcp"|"console", result_status: string, summary: string, duration_ms: number,
             guardrail_snapshot: {step_index, max_steps, runtime_ms, max_runtime_ms, budget_used, budget_limit: number},
             functions: {name: count}, contexts_changed?: string[], code?, stdout?, stderr?, result?, error?,
-            citations?, coverage? /* "full", of the final answer: as rlm_finalize gave them */ }[],
+            citations?, coverage? /* "full", of the final answer: as rlm_finalize gave them */,
+            /* "full", where it is known: */ printed?, delivered?, cost?, /* characters */ rung?, cause?, lost?,
+            restored?, limit?, error_code? }[],
   next_offset: number|null, note?: string }"""
 )
 

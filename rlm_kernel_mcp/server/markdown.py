@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from rlm_kernel_mcp.server.pages import facts
 from rlm_kernel_mcp.server.pages.footnotes import evidence
 from rlm_kernel_mcp.server.pages.questions import asked, subcalls
 from rlm_kernel_mcp.session import reports
@@ -274,6 +275,7 @@ def event(event: TraceEvent, max_chars: int = sys.maxsize) -> str:
         parts += _labelled(label, text or "")
     if event.error is not None:
         parts += _labelled(word(event.error.ename), event.error.traceback or event.error.evalue)
+    parts += facts.told(event.facts)
     if event.evidence:
         checked = Checked.of_record(event.evidence)
         parts += evidence(checked.citations, checked.coverage, max_chars)

@@ -223,6 +223,7 @@ def _event(event: TraceEvent, detail: str, max_chars: int) -> dict[str, Any]:
     data = asdict(event)
     if evidence := data.pop("evidence"):
         data |= Checked.of_record(evidence).rows(max_chars)
+    data |= data.pop("facts")
     if detail != "full":
         for name in FULL_FIELDS:
             del data[name]

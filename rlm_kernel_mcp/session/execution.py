@@ -8,6 +8,7 @@ Is not: which calls may begin a step or wait for it (`session.py`), or the run i
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Final
 
 from rlm_kernel_mcp.errors import RestoreStopped, RlmError
@@ -15,7 +16,7 @@ from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.contexts.loads import ContextLoads
 from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
-from rlm_kernel_mcp.session.steps.run import RunningStep, run_step
+from rlm_kernel_mcp.session.steps.run import Cause, RunningStep, run_step
 from rlm_kernel_mcp.session.steps.runtime import RunningLimit
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.session.trace.progress import noting_progress
@@ -40,7 +41,8 @@ class StepExecution:
             self._journal.telling.step_begins(step)
             return await self._execute(step)
         except RestoreStopped as error:
-            self._journal.event("interrupt", step.index, "ok", f"step {step.index} before its code ran", self._account)
+            words, cause = f"step {step.index} before its code ran", "interrupt"
+            self._journal.event("interrupt", step.index, "ok", words, self._account, cause=cause)
             return Outcome("interrupted", 0, stderr=error.message, lost=self._kernel.take_loss())
         except RlmError as error:
             return Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
@@ -63,7 +65,7 @@ class StepExecution:
         try:
             with noting_progress(step, self._journal), self._kernel.recovery.answering.serving(step):
                 policy = self._kernel.recovery.policy
-                outcome = await run_step(step, kernel, policy, lambda rung: self._on_rung(step, rung))
+                outcome = await run_step(step, kernel, policy, partial(self._on_rung, step))
         finally:
             self._account.running = None
         outcome.subcalls = step.subcalls()
@@ -78,5 +80,6 @@ class StepExecution:
         outcome.contexts_changed, outcome.news = await self._contexts.looks.changed(), self._contexts.take_news()
         return outcome
 
-    def _on_rung(self, step: RunningStep, rung: str) -> None:
-        self._journal.event("interrupt", step.index, "ok", f"{rung} to the kernel in step {step.index}", self._account)
+    def _on_rung(self, step: RunningStep, rung: str, cause: Cause) -> None:
+        words = f"{rung} to the kernel in step {step.index}"
+        self._journal.event("interrupt", step.index, "ok", words, self._account, rung=rung.lower(), cause=cause)

@@ -170,7 +170,7 @@ class Handles:
         try:
             yield session
         except RlmError as error:
-            session.journal.telling.refused(error)
+            session.limits.refused(error)
             raise
         finally:
             session.calls -= 1

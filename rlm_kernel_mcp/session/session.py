@@ -18,6 +18,7 @@ from rlm_kernel_mcp.errors import KernelDied, SessionFinalized
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.calls.limits import LimitEvents
 from rlm_kernel_mcp.session.calls.step_reports import StepReports
 from rlm_kernel_mcp.session.calls.wishes import StepWishes
 from rlm_kernel_mcp.session.children.asked import Asked, require_not_ended
@@ -58,7 +59,8 @@ class Session:
         account.on_stop = partial(self.states.on, Event.LIMIT_REACHED)
         if account.stop is not None:
             account.on_stop()
-        account.on_stop = journal.telling.limits_of(account)
+        self.limits = LimitEvents(journal, account)
+        self.limits.watch()
         self.created_at = self.last_used_at = journal.now()
         self.used_at_s = time.monotonic()
         self.owner: SlotOwner | None = None
@@ -133,7 +135,7 @@ class Session:
     def on_kernel_restored(self, loss: LossReport) -> None:
         """`KernelObserver`: the kernel replaces another."""
         summary = f"{loss.reason}; restored {len(loss.restored)} names, lost {len(loss.names)}"
-        self.journal.event("restore", self.account.counters.step_index, "ok", summary, self.account, loss)
+        self.journal.restored(self.account.counters.step_index, summary, self.account, loss)
 
     def on_kernel_ended(self, reason: str) -> None:
         """`KernelObserver`: the kernel is gone."""
@@ -159,7 +161,7 @@ class Session:
             self.journal.counters_changed(self.account, self.told.recorded_status)
             await self.journal.settled()
             loss, self.told.unreported = joined(self.told.unreported, self.kernel.take_loss()), None
-            return self.journal.telling.stopped(stopped_report(self.account, len(code), loss))
+            return self.limits.stopped(stopped_report(self.account, len(code), loss), code)
         step = RunningStep(self.account.begin_step(), code, timeout_ms, desk=self.told.desk)
         step.limit(self.account.left.runtime_left_ms)
         if step.desk is not None:

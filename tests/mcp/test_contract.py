@@ -740,8 +740,10 @@ def test_the_full_trace_has_code_and_output(client: LineClient) -> None:
         client.run(session_id, f"print('n{number}')\n{number} / ({number} - 2)")
     page = client.data("rlm_get_trace", session_id=session_id, from_step=2, to_step=3, detail="full")
     first, second = page["events"]
-    assert set(first) == EVENT_FIELDS | {"code", "stdout", "stderr", "result", "error"}
+    costs = {"printed", "delivered", "cost"}
+    assert set(first) == EVENT_FIELDS | costs | {"code", "stdout", "stderr", "result", "error"}
     assert first["code"] == "print('n2')\n2 / (2 - 2)"
+    assert first["cost"] == len(first["code"]) + first["delivered"]
     assert first["stdout"] == "n2\n"
     assert first["error"]["ename"] == "ZeroDivisionError"
     assert second["result"] == "3.0"

@@ -117,7 +117,7 @@ class Following:
                     self._view.output(event["stream"], event["at"], event["text"])
             case "dropped":  # perhaps the begin of a step or its end: the record has both
                 self._told_of, self._told_step = None, 0
-            case kind if kind in RECORDED:
+            case kind if kind in RECORDED or event.get("id"):
                 self._record.look(self._told_of)
         for line in _lines_of(event):
             self._view.line(line)
@@ -133,6 +133,8 @@ def follow(store: Store, settings: Settings, session_id: str, *, as_json: bool) 
 def _lines_of(event: dict[str, Any]) -> Iterator[str]:
     """What the record does not have, in words."""
     match event["type"]:
+        case "limit" | "refused" | "restore" if event.get("id"):  # the record has it
+            return
         case "limit":
             yield f"{event['ts']} limit reached: {event['limit']}"
         case "refused":
@@ -141,10 +143,6 @@ def _lines_of(event: dict[str, Any]) -> Iterator[str]:
             yield f"{event['ts']} the kernel has ended: {event['reason']}"
         case "dropped":
             yield f"[{counted(event['events'], 'event')} left out: they came faster than they were read]"
-        case "restore":
-            yield from (f"gone: {lost['name']} ({lost['why']})" for lost in event["lost"])
-            if event["more_lost"]:
-                yield f"gone: {counted(event['more_lost'], 'more name')}"
 
 
 def _write(text: str) -> None:

@@ -22,6 +22,7 @@ def json_line(event: TraceEvent, **more: str | int) -> str:
     """One event. `more`: what is said of it beside that."""
     data = more | asdict(event)
     evidence = data.pop("evidence")
+    data |= data.pop("facts")
     return json.dumps(data | (Checked.of_record(evidence).rows(sys.maxsize) if evidence else {}))
 
 

@@ -143,9 +143,11 @@ class StepReports:
 
     async def _deliver(self, outcome: Outcome, index: int, max_output_chars: int | None) -> StepReport:
         self._contexts.raise_again(outcome.refused)
+        before = self._account.counters.budget_used
         report = deliver(outcome, step_index=index, account=self._account, max_output_chars=max_output_chars)
         self._kernel.recovery.evidence.deliver(*report.texts)
-        self._journal.delivered(index, self._account, self.recorded_status)
+        chars, charged = sum(map(len, report.texts)), self._account.counters.budget_used - before
+        self._journal.delivered(index, self._account, self.recorded_status, chars, charged)
         await self._journal.settled()  # what is reported is written by then, or the report says why not
         if outcome.lost is not None and outcome.lost is self.unreported:
             self.unreported = None

@@ -112,6 +112,14 @@ def _size(outcome: Outcome) -> int:
     return sum(map(sys.getsizeof, texts)) + names + claims + 1_000
 
 
+def out_of_processor_time(limit_s: int, error: StepError | None) -> StepError:
+    """The error of a step that went on beyond its processor time. `error`: what it raised, if it did."""
+    words = (
+        f"the step's processor time limit of {limit_s:,} s is reached; it went on after it was told, and was stopped"
+    )
+    return StepError("TimeoutError", words, error.traceback if error else "")
+
+
 def tell_limit(outcome: Outcome, overrun: str) -> None:
     """Say in the step's error why it was interrupted, or on stderr where its code caught the interrupt."""
     error = outcome.error

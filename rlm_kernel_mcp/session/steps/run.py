@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rlm_kernel_mcp.errors import KernelDied, SessionBusy
 from rlm_kernel_mcp.kernel.execution import Execution
@@ -26,7 +26,7 @@ from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.reports import StepError, StepStatus, Subcalls, Variable
 from rlm_kernel_mcp.session.steps.behind import not_charged_behind
 from rlm_kernel_mcp.session.steps.clock import StepClock
-from rlm_kernel_mcp.session.steps.outcomes import Outcome, tell_limit
+from rlm_kernel_mcp.session.steps.outcomes import Outcome, out_of_processor_time, tell_limit
 from rlm_kernel_mcp.session.steps.resource_watch import ResourceWatch
 from rlm_kernel_mcp.wire import SnapshotRequest, Withdraw
 
@@ -39,6 +39,9 @@ PAUSE_NS: Final = 50_000_000
 
 WITHDRAW_S: Final = 1.0
 NOT_BEGUN: Final = "the step did not begin, and nothing of it ran"
+
+Cause = Literal["interrupt", "step_cpu_s", "max_runtime_ms", "timeout_ms"]
+"""Why the ladder is climbed: somebody asked for it, or which limit it was."""
 
 INTERRUPT_WAIT_MS: Final = 30_000
 """How long an interrupt waits for the step's end, far beyond the ladder's; then the step is reported as running."""
@@ -141,7 +144,7 @@ class RunningStep:
         return self.clock.elapsed_ns(time.monotonic_ns()) // NS_PER_MS if self.clock is not None else 0
 
 
-async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: Callable[[str], None]) -> Outcome:
+async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: Callable[[str, Cause], None]) -> Outcome:
     """Run a step's code to its end, by itself or by the ladder, each rung of which is told. It never raises."""
     watch = ResourceWatch(kernel, policy.limits)
     watch.begin_step()  # before the code is sent: what the kernel uses from then on is the step's
@@ -152,7 +155,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
 
     def climb(rung: str) -> None:
         rungs.append(rung)
-        on_rung(rung)
+        on_rung(rung, _cause(step, watch))
 
     watch.start()
     try:
@@ -166,7 +169,7 @@ async def run_step(step: RunningStep, kernel: Kernel, policy: Policy, on_rung: C
     duration_ms = clock.elapsed_ns(time.monotonic_ns()) // NS_PER_MS
     if rungs and watch.exhausted.done() and not asked:
         outcome = _outcome(execution, duration_ms, rungs, "error")
-        outcome.error = _out_of_processor_time(policy.limits.step_cpu_s, outcome.error)
+        outcome.error = out_of_processor_time(policy.limits.step_cpu_s, outcome.error)
         return outcome
     when_stopped: StepStatus = "interrupted" if asked or watch.exhausted.done() else step.at_deadline
     outcome = _outcome(execution, duration_ms, rungs, when_stopped)
@@ -196,11 +199,13 @@ async def _wait(step: RunningStep, clock: StepClock, execution: Execution, watch
     return step.interrupt.done()
 
 
-def _out_of_processor_time(limit_s: int, error: StepError | None) -> StepError:
-    words = (
-        f"the step's processor time limit of {limit_s:,} s is reached; it went on after it was told, and was stopped"
-    )
-    return StepError("TimeoutError", words, error.traceback if error else "")
+def _cause(step: RunningStep, watch: ResourceWatch) -> Cause:
+    """Why it is to end. An interrupt counts before a limit, as it does in the step's status."""
+    if step.interrupt.done():
+        return "interrupt"
+    if watch.exhausted.done():
+        return "step_cpu_s"
+    return "max_runtime_ms" if step.ends_runtime else "timeout_ms"
 
 
 async def _withdraw(execution: Execution, kernel: Kernel) -> bool:

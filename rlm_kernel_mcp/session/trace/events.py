@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.untrusted.exploring import use_of
 from rlm_kernel_mcp.session.reports import StepError
+from rlm_kernel_mcp.session.trace.facts import facts_of
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.store.long_answers import PagedBytes
 from rlm_kernel_mcp.store.store import EventHead, EventRow
@@ -68,9 +69,13 @@ def waits_of(row: EventRow) -> int:
     return found if type(found) is int and found > 0 else 0
 
 
-def with_evidence(event: TraceEvent, row: EventRow) -> TraceEvent:
-    """The event of a final answer with what that cites; any other as it is."""
-    return replace(event, evidence=extra_of(row).get(EVIDENCE))
+def with_facts(event: TraceEvent, row: EventRow, room: int | None = None) -> TraceEvent:
+    """The event with what is known beside its texts, and that of a final answer with what it cites.
+
+    `room`: as of `facts_of`.
+    """
+    extra = extra_of(row)
+    return replace(event, evidence=extra.get(EVIDENCE), facts=facts_of(extra, room))
 
 
 def texts_of(texts: Texts) -> dict[str, Text]:
@@ -101,7 +106,7 @@ def whole_event(head: EventHead, texts: Texts, show: Callable[[str], str] = safe
         SessionNotFound: a final answer in pages is damaged.
     """
     shown = {name: show(text[:].decode("utf-8", "surrogatepass")) for name, text in texts_of(texts).items()}
-    return with_texts(with_evidence(event_of(head.row), head.row), texts, shown)
+    return with_texts(with_facts(event_of(head.row), head.row), texts, shown)
 
 
 def marked_running(heads: Iterable[EventHead], step_index: int) -> list[EventHead]:

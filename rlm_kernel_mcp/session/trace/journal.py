@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
@@ -19,8 +19,9 @@ from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.reports import LossReport, SessionStatus, StepError, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcome, Outcomes
 from rlm_kernel_mcp.session.trace import rows
+from rlm_kernel_mcp.session.trace.console_room import ConsoleRoom
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, summary_of, waits_json
-from rlm_kernel_mcp.session.trace.rows import console_status, context_words, error_json, extra_json, outcome_of
+from rlm_kernel_mcp.session.trace.facts import StepCosts, given, loss_facts
 from rlm_kernel_mcp.session.watching.events import now
 from rlm_kernel_mcp.session.watching.telling import Telling
 from rlm_kernel_mcp.store.long_answers import NewAnswer, PagedText
@@ -28,10 +29,6 @@ from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventRow, Store
 from rlm_kernel_mcp.store.writer import Writer
 from rlm_kernel_mcp.text.wording import counted
-
-CONSOLE_EVENTS_MAX: Final = 5_000
-CONSOLE_CHARS_MAX: Final = 20_000_000
-"""Console cells kept of one session, and their characters in all: a kernel can make cells up."""
 
 
 class Journal:
@@ -53,10 +50,8 @@ class Journal:
         self._session_id = session_id
         self._newest_step = self._newest_row = 0
         self._reported_problem: str | None = None
-        self._console_events = 0
-        self._console_chars = 0
-        self._console_counts: set[int] = set()
-        """Execution counts of the console's cells that are recorded, of the kernel that is there now."""
+        self._console = ConsoleRoom()
+        self._costs = StepCosts()
 
     @property
     def problem(self) -> str | None:
@@ -91,21 +86,21 @@ class Journal:
         return now()
 
     def event(
-        self, action: str, step_index: int, status: str, summary: str, account: Account, loss: LossReport | None = None
-    ) -> None:
-        """Write an event that is whole from the start. `loss`: of a restore."""
-        self._add(self._row(action, step_index, status, summary, account), loss)
+        self, action: str, step_index: int, status: str, summary: str, account: Account, **facts: Any
+    ) -> EventRow:
+        """Write an event that is whole from the start. `facts`: what else is known of it, as `facts.py` has it."""
+        return self._add(given(self._row(action, step_index, status, summary, account), facts))
+
+    def restored(self, step_index: int, summary: str, account: Account, loss: LossReport) -> None:
+        """Write that a kernel has replaced another, and what came back."""
+        row = self._row("restore", step_index, "ok", summary, account)
+        self._add(given(row, loss_facts(loss)), loss)
 
     def opened(
         self, context: ContextReport | LoadingReport, walls: Sequence[Wall], duration_ms: int, account: Account
     ) -> None:
         """Write the session's beginning, with the walls that hold its kernel."""
-        holding = ", ".join(wall.name for wall in walls if wall.holds) or "none"
-        missing = ", ".join(wall.name for wall in walls if not wall.holds)
-        loading = f"{context.kind} that is being loaded"
-        summary = context_words(context) if isinstance(context, ContextReport) else loading
-        summary += f"; walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
-        row = self._row("init_context", 0, "ok", summary, account)
+        row = self._row("init_context", 0, "ok", rows.opened_words(context, walls), account)
         row.duration_ms = duration_ms
         self._add(row)
 
@@ -119,7 +114,7 @@ class Journal:
         account: Account,
     ) -> None:
         """Write that a context came, or why it did not, where that was not said with the session's beginning."""
-        summary = f"{name}: {failure.message if failure is not None else context_words(context)}"
+        summary = f"{name}: {failure.message if failure is not None else rows.context_words(context)}"
         row = self._row(action, account.counters.step_index, failure.code if failure else "ok", summary, account)
         row.duration_ms = duration_ms
         self._add(row)
@@ -157,6 +152,7 @@ class Journal:
         row = self._row("run_repl", index, "unknown", summary_of(code), account, code=code)
         session = self._counters(account, "running", row.ts)
         self._newest_step, self._newest_row = index, self._store.mint()
+        self._costs.begin(len(code))
         row.id = self._newest_row  # made here, not by the database, since the row may be written later
         self._write(lambda: self._store.begin_event(row, session=session))
         return self._newest_row
@@ -175,20 +171,27 @@ class Journal:
             "stdout": outcome.stdout,
             "stderr": outcome.stderr,
             "result": outcome.result,
-            "error": error_json(outcome),
-            "extra": extra_json(outcome),
+            "error": rows.error_json(outcome),
+            "extra": self._costs.end(outcome, rows.extra_json(outcome)),
         }
         own_id, session = self._session_id, self._counters(account, "stopped" if account.stop else "idle")
         self._write(lambda: self._store.complete_event(row_id, session=session, of=own_id, **changes), outcome.chars)
 
-    def delivered(self, index: int, account: Account, status: SessionStatus) -> None:
-        """Output of a step was delivered and charged: write into the newest step's row what was used by then."""
+    def delivered(self, index: int, account: Account, status: SessionStatus, chars: int = 0, charged: int = 0) -> None:
+        """Output of a step was delivered: write into the newest step's row what was used by then.
+
+        `chars`, `charged`: how much was delivered, and what of the budget that took, with questions that were shown.
+        """
+        if index == self._newest_step:
+            self._costs.add(chars, charged)
         if index != self._newest_step or status == "running":
             self.counters_changed(account, status)
             return
-        own_id, row_id, snapshot = self._session_id, self._newest_row, json.dumps(account.snapshot())
+        own_id, row_id = self._session_id, self._newest_row
+        changes = {"guardrail_snapshot": json.dumps(account.snapshot())}
+        changes |= {} if (extra := self._costs.extra) is None else {"extra": extra}
         session = self._counters(account, status)
-        self._write(lambda: self._store.amend_event(own_id, row_id, session=session, guardrail_snapshot=snapshot))
+        self._write(lambda: self._store.amend_event(own_id, row_id, session=session, **changes))
 
     def remember(self, index: int, outcome: Outcome) -> None:
         """Keep a step's outcome in memory as well, as long as there is room."""
@@ -206,7 +209,7 @@ class Journal:
         """A finished step as it was written, for a report after it left memory."""
         for row in self._store.events(self._session_id, index, index):
             if row.action == "run_repl" and row.source == "mcp" and row.code is not None:
-                return outcome_of(row)
+                return rows.outcome_of(row)
         return None
 
     async def finished(self, index: int, steps: int) -> Outcome:
@@ -219,35 +222,31 @@ class Journal:
 
     def console(self, reply: Reply, account: Account) -> None:
         """Write down a cell that someone ran from an attached console."""
-        outcome = Outcome(console_status(reply), reply.elapsed_ms)
+        outcome = Outcome(rows.console_status(reply), reply.elapsed_ms)
         outcome.error = StepError(reply.ename, reply.evalue, reply.traceback) if reply.ename else None
         code = reply.code or ""
         row = self._row("run_repl", account.counters.step_index, outcome.status, summary_of(code), account, code=code)
         row.stdout, row.stderr, row.result = reply.stdout.text(), reply.stderr.text(), reply.result
-        row.error, row.duration_ms = error_json(outcome), outcome.duration_ms
+        row.error, row.duration_ms = rows.error_json(outcome), outcome.duration_ms
         self._add_console(row, reply.execution_count)
 
     def missed_console(self, count: int, code: str, account: Account) -> None:
         """Write down a cell from the kernel's history whose messages did not reach us."""
-        if count not in self._console_counts:
+        if not self._console.has(count):
             row = self._row("run_repl", account.counters.step_index, "unknown", summary_of(code), account, code=code)
             self._add_console(row, count)
 
     def _add_console(self, row: EventRow, count: int | None) -> None:
-        texts = (row.code, row.stdout, row.stderr, row.result, row.error)
-        self._console_events += 1
-        self._console_chars += sum(len(text) for text in texts if text)
-        if self._console_events <= CONSOLE_EVENTS_MAX and self._console_chars <= CONSOLE_CHARS_MAX:
-            row.source = "console"
+        row.source = "console"
+        if self._console.takes(row, count):
             self._add(row)
-            if count is not None:
-                self._console_counts.add(count)
 
-    def _add(self, row: EventRow, loss: LossReport | None = None) -> None:
+    def _add(self, row: EventRow, loss: LossReport | None = None) -> EventRow:
         row.id = self._store.mint()
         self.telling.recorded(row, loss)
         chars = sum(len(text) for text in (row.stdout, row.stderr, row.result, row.error) if text)
         self._write(lambda: self._store.add_event(row), chars)
+        return row
 
     def _update(self, **changes: Any) -> None:
         chars = len(changes.get("final_answer") or "")
@@ -259,7 +258,7 @@ class Journal:
 
     def kernel_changed(self, connection_file: str, pid: int) -> None:
         """Write down where a console finds the session's kernel."""
-        self._console_counts.clear()
+        self._console.new_kernel()
         self._update(connection_file=connection_file, kernel_pid=pid)
 
     def kernel_stopped(self, reason: str, unreported: LossReport | None = None) -> None:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.session.trace.events import Text, Texts, event_of, texts_of, with_evidence, with_texts
+from rlm_kernel_mcp.session.trace.events import Text, Texts, event_of, texts_of, with_facts, with_texts
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.store.store import EventHead
 from rlm_kernel_mcp.text.characters import LONGEST_SEQUENCE
@@ -70,7 +70,7 @@ def page(
             damaged += 1
         else:
             if detail == "full":
-                event = with_texts(with_evidence(event, head.row) if is_new else event, texts, window.shown)
+                event = with_texts(with_facts(event, head.row, room) if is_new else event, texts, window.shown)
             events.append(event)
             if stop is not None:
                 return TracePage(tuple(events), position + fixed + stop), damaged

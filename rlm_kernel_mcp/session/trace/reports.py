@@ -15,16 +15,18 @@ from rlm_kernel_mcp.session.reports import StepError
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """One event of the trace. The last six fields are filled only with `detail="full"`.
+    """One event of the trace. The last seven fields are filled only with `detail="full"`.
 
     Of `subcalls`, the questions that code asked together, `stdout` has a line of JSON for each, with its texts' heads.
     `contexts_changed`: as of a step's report. `functions`: how often a step called each of ours. `evidence`: what a
-    final answer cites, as `Checked.record` has it.
+    final answer cites, as `Checked.record` has it. `facts`: what else is known, as `facts.py` has it.
     """
 
     ts: str
     step_index: int
-    action: Literal["init_context", "run_repl", "interrupt", "restore", "finalize", "add_context", "subcalls"]
+    action: Literal[
+        "init_context", "run_repl", "interrupt", "restore", "finalize", "add_context", "subcalls", "stop", "refused"
+    ]
     source: Literal["mcp", "console"]
     result_status: str
     summary: str
@@ -38,6 +40,7 @@ class TraceEvent:
     result: str | None = None
     error: StepError | None = None
     evidence: dict[str, Any] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

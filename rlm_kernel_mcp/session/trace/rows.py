@@ -7,14 +7,15 @@ Is: pure functions. Is not: the store, nor the event that a client reads (`event
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import error_of
 from rlm_kernel_mcp.kernel.untrusted.exploring import Use, use_of
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
-from rlm_kernel_mcp.session.context_reports import ContextReport
-from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Subcalls, Variable
+from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
+from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Subcalls, Variable, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.trace.events import extra_of
 from rlm_kernel_mcp.store.store import EventRow
@@ -45,6 +46,15 @@ def context_words(context: ContextReport | None) -> str:
         return ""
     documents = "" if context.kind == "json" else f" in {counted(context.document_count, 'document')}"
     return f"{context.kind} of {counted(context.chars, 'character')}{documents}"
+
+
+def opened_words(context: ContextReport | LoadingReport, walls: Sequence[Wall]) -> str:
+    """What the trace says of a session's beginning."""
+    holding = ", ".join(wall.name for wall in walls if wall.holds) or "none"
+    missing = ", ".join(wall.name for wall in walls if not wall.holds)
+    loading = f"{context.kind} that is being loaded"
+    words = context_words(context) if isinstance(context, ContextReport) else loading
+    return words + f"; walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
 
 
 def extra_json(outcome: Outcome) -> str:

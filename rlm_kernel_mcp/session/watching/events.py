@@ -115,6 +115,7 @@ class Limit(TypedDict):
     """A limit was reached: no further step runs."""
 
     type: Literal["limit"]
+    id: str
     ts: str
     limit: GuardrailStop
     used: Used
@@ -124,6 +125,8 @@ class Refused(TypedDict):
     """A call was not served: `code` and `message` are what its client was answered."""
 
     type: Literal["refused"]
+    id: NotRequired[str]
+    """Where the record has it: of a step that a limit refused, and of an answer whose citations failed."""
     ts: str
     code: str
     message: str
@@ -162,12 +165,12 @@ def used_of(account: Account) -> Used:
     return {"steps": used.step_index, "runtime_ms": used.runtime_ms, "chars": used.budget_used}
 
 
-def loss_fields(loss: LossReport) -> dict[str, Any]:
+def loss_fields(loss: LossReport, most: int = NAMES_MAX) -> dict[str, Any]:
     """What a restore says of the names: the first of them, and how many more there are."""
-    lost: list[Lost] = [{"name": name[:NAME_CHARS], "why": why[:WHY_CHARS]} for name, why in loss.names[:NAMES_MAX]]
+    lost: list[Lost] = [{"name": name[:NAME_CHARS], "why": why[:WHY_CHARS]} for name, why in loss.names[:most]]
     return {
         "lost": lost,
-        "restored": [name[:NAME_CHARS] for name in loss.restored[:NAMES_MAX]],
-        "more_lost": loss.more_lost + max(len(loss.names) - NAMES_MAX, 0),
-        "more_restored": loss.more_restored + max(len(loss.restored) - NAMES_MAX, 0),
+        "restored": [name[:NAME_CHARS] for name in loss.restored[:most]],
+        "more_lost": loss.more_lost + max(len(loss.names) - most, 0),
+        "more_restored": loss.more_restored + max(len(loss.restored) - most, 0),
     }

@@ -8,7 +8,6 @@ who watches (`feeds.py`), or what an event has (`events.py`). Above: `session/se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Final, Literal
 
 from rlm_kernel_mcp.errors import RlmError
@@ -16,7 +15,7 @@ from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import LossReport, StepReport
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.run import RunningStep
-from rlm_kernel_mcp.session.watching.events import SAID_CHARS, Recorded, loss_fields, now, used_of
+from rlm_kernel_mcp.session.watching.events import SAID_CHARS, Recorded, Refused, loss_fields, now, used_of
 from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.session.watching.live_output import begin_of
 from rlm_kernel_mcp.store.store import EventRow
@@ -80,19 +79,11 @@ class Telling:
                 }
             )
 
-    def limits_of(self, account: Account) -> Callable[[], None]:
-        """What is called when a limit is reached: what was called until now, and then it is told."""
-        before = account.on_stop
-
-        def reached() -> None:
-            before()
-            self._limit_reached(account)
-
-        return reached
-
-    def _limit_reached(self, account: Account) -> None:
+    def limit_reached(self, row: EventRow, account: Account) -> None:
+        """A limit was reached, which the record has too."""
         if (feed := self._feeds.of(self._session_id)) is not None and account.stop is not None:
-            feed.publish({"type": "limit", "ts": now(), "limit": account.stop, "used": used_of(account)})
+            used = used_of(account)
+            feed.publish({"type": "limit", "id": str(row.id), "ts": row.ts, "limit": account.stop, "used": used})
 
     def finalized(self) -> None:
         """The record has the final answer; it is told once."""
@@ -100,18 +91,18 @@ class Telling:
         if row is not None:
             self.recorded(row)
 
-    def refused(self, error: RlmError) -> None:
-        """A call was answered with an error."""
-        self._not_served(error.code, error.message)
+    def refused(self, error: RlmError, row: EventRow | None = None) -> None:
+        """A call was answered with an error. `row`: where the record has it."""
+        self._not_served(error.code, error.message, row)
 
-    def stopped(self, report: StepReport) -> StepReport:
-        """A step was not run, since a limit was reached; returns the report, which says so."""
-        self._not_served(report.status, report.note or "")
-        return report
+    def stopped(self, report: StepReport, row: EventRow | None = None) -> None:
+        """A step was not run, since a limit was reached."""
+        self._not_served(report.status, report.note or "", row)
 
-    def _not_served(self, code: str, message: str) -> None:
+    def _not_served(self, code: str, message: str, row: EventRow | None) -> None:
         if (feed := self._feeds.of(self._session_id)) is not None:
-            feed.publish({"type": "refused", "ts": now(), "code": code, "message": message[:SAID_CHARS]})
+            told: Refused = {"type": "refused", "ts": now(), "code": code, "message": message[:SAID_CHARS]}
+            feed.publish(told if row is None else {**told, "id": str(row.id)})
 
     def kernel_ended(self, reason: str) -> None:
         if (feed := self._feeds.of(self._session_id)) is not None:

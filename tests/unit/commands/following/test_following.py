@@ -18,7 +18,7 @@ from rlm_kernel_mcp.commands.following.host_feed import HostFeed
 from rlm_kernel_mcp.front.front import PROOF_NAME, Place
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.evidence.citations import Checked, Coverage
-from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.session.reports import Guardrails, LossReport
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.store.database.apart import Apart
@@ -175,7 +175,8 @@ def test_what_the_host_tells_and_what_the_record_has_is_shown_once(
 
     def end() -> list[dict[str, Any]]:
         session.end(row_id, "one\n")
-        return [step, {"type": "unknown to us"}, {"type": "limit", "ts": "2026", "limit": "max_steps"}]
+        older = {"type": "limit", "ts": "2026", "limit": "max_steps"}
+        return [step, {"type": "unknown to us"}, older, {"type": "limit", "id": "7", "limit": "shown by the record"}]
 
     follow(
         session,
@@ -187,6 +188,7 @@ def test_what_the_host_tells_and_what_the_record_has_is_shown_once(
     out = capsys.readouterr().out
     assert out.count("one") == out.count("> long") == out.count("run_repl") == 1
     assert out.index("run_repl") < out.index("limit reached: max_steps") < out.index("finalize")
+    assert "shown by the record" not in out
 
 
 def test_a_step_of_which_the_host_tells_after_its_end_was_shown_is_not_shown_again(
@@ -322,13 +324,16 @@ def test_what_a_step_asked_is_shown_once_it_can_ask_no_more(
 
 def test_names_that_are_lost_are_shown_with_their_restore(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
     def restore() -> list[dict[str, Any]]:
-        session.journal.event("restore", 0, "ok", "killed; restored 1 names, lost 1", session.account)
+        loss = LossReport("killed", (("m\x1b", "cannot pickle"),), ("x",), more_lost=2)
+        session.journal.restored(0, "killed; restored 1 names, lost 1", session.account, loss)
         lost = [{"name": "m\x1b", "why": "cannot pickle"}]
-        return [{"type": "restore", "lost": lost, "restored": ["x"], "more_lost": 2, "more_restored": 0}]
+        return [{"type": "restore", "id": "1", "lost": lost, "restored": ["x"], "more_lost": 2, "more_restored": 0}]
 
     follow(session, restore, session.finalize)
     out = capsys.readouterr().out
-    assert out.index("restored 1 names") < out.index("gone: m\\x1b (cannot pickle)\ngone: 2 more names\n")
+    gone = "- gone: `m\\x1b` (`cannot pickle`)\n- gone: 2 more names\n- restored: `x`\n"
+    assert out.index("restored 1 names") < out.index(gone)
+    assert out.count("gone: `m") == 1
 
 
 def test_as_json_there_is_one_line_for_each_event_that_is_over(
