@@ -184,7 +184,13 @@ def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     _add_session_id(trace)
     form = trace.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
+    form.add_argument(
+        "--format",
+        choices=("text", "json", "jsonl"),
+        default="text",
+        help="text for reading (the default), one JSON array, or one JSON object a line",
+    )
+    form.add_argument("--json", action="store_true", help="the same as --format jsonl")
     trace.add_argument("--follow", action="store_true", help="and what happens then, until it is final, or Ctrl-C")
     trace.add_argument("--children", action="store_true", help="and, below its questions, of its child sessions")
     form.add_argument("--annotations", action="store_true", help="what the final answer cites, as W3C annotations")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rlm_kernel_mcp.commands.hosts import Host, place_of, running_hosts
@@ -22,7 +23,7 @@ from rlm_kernel_mcp.store.store import SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import counted, damaged_words, waits_words
 
-HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "LAST USED", "SERVER")
+HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "RUNTIME", "CHARS", "LAST USED", "CLIENT", "SERVER")
 HOSTS_HEAD = ("HOST", "VERSION", "CLIENTS")
 
 Row = tuple[SessionRecord, int | None, int]
@@ -95,7 +96,24 @@ def _fields(record: SessionRecord, holder: int | None, waits: int) -> dict[str, 
         "pid": holder,
         "parent": record.parent,
         "depth": record.depth,
+        "question": None if record.question is None else safe_text(record.question),
+        "client": None if record.client is None else safe_text(record.client),
+        "used": asdict(counters_of(record)),
+        "limits": _limits(record),
     }
+
+
+def _limits(record: SessionRecord) -> dict[str, int]:
+    """Of each counter the most that it may reach, as far as the record says it."""
+    found = json.loads(record.limits or "{}")
+    named = {"step_index": "max_steps", "runtime_ms": "max_runtime_ms", "budget_used": "budget_limit"}
+    return {counter: found[limit] for counter, limit in named.items() if type(found.get(limit)) is int}
+
+
+def _share(one: dict[str, Any], counter: str, unit: int = 1, suffix: str = "") -> str:
+    """How much of a limit is used: `22/120 s`."""
+    most = one["limits"].get(counter)
+    return f"{one['used'][counter] // unit:,}{'' if most is None else f'/{most // unit:,}'}{suffix}"
 
 
 def _cells(record: SessionRecord, holder: int | None, waits: int) -> tuple[str, ...]:
@@ -105,8 +123,11 @@ def _cells(record: SessionRecord, holder: int | None, waits: int) -> tuple[str, 
         one["session_id"],
         f"{one['status']}, {waits_words(waits)}" if waits else one["status"],
         context if record.parent is None else f"{context}; child of {record.parent}",
-        f"{one['step_index']:,}",
+        _share(one, "step_index"),
+        _share(one, "runtime_ms", 1_000, " s"),
+        _share(one, "budget_used"),
         one["last_used_at"],
+        one["client"] or "not known",
         "none" if holder is None else f"pid {holder}" if holder else "not known",
     )
     return tuple(safe_text(cell) for cell in cells)

@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from textwrap import indent
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rlm_kernel_mcp.commands.following.follow import follow
 from rlm_kernel_mcp.commands.following.json_view import json_line
@@ -25,12 +25,16 @@ from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, extra_of
 from rlm_kernel_mcp.session.trace.reading import Nested, nested_trace, whole_trace
+from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.long_answers import PagedText
 from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import damaged_words
 
 INDENT: Final = "    "
+Form = Literal["text", "json", "jsonl"]
+"""How events are printed: for reading, as one JSON array, or as one JSON object a line."""
 
 
 def traced(settings: Settings, asked: Namespace) -> int:
@@ -39,6 +43,7 @@ def traced(settings: Settings, asked: Namespace) -> int:
     Raises:
         SessionNotFound: there is no such session. InvalidInput: it asks for what does not go together.
     """
+    form: Form = "jsonl" if asked.json else asked.format
     if asked.children and (asked.follow or asked.annotations):
         raise InvalidInput(
             "--children goes neither with --follow nor with --annotations: each of these is of one session.",
@@ -46,20 +51,26 @@ def traced(settings: Settings, asked: Namespace) -> int:
         )
     if asked.children:
         with _store_with(settings, asked.session_id) as store:
-            return _print_events(nested_trace(store, asked.session_id), as_json=asked.json, of_many=True)
+            _print_purpose(store, asked.session_id, form)
+            return _print_events(nested_trace(store, asked.session_id), form, of_many=True)
     if not asked.follow:
-        return print_trace(settings, asked.session_id, as_json=asked.json, as_annotations=asked.annotations)
+        return print_trace(settings, asked.session_id, form=form, as_annotations=asked.annotations)
     if asked.annotations:
         raise InvalidInput(
             "--annotations does not go with --follow: what an answer cites is there when the session has ended.",
             "Leave one of the two out.",
         )
+    if form == "json":
+        raise InvalidInput(
+            "--format json does not go with --follow: one JSON value ends with the session.",
+            "Use --format jsonl, which has a line for each event.",
+        )
     with _store_with(settings, asked.session_id) as store:
-        return follow(store, settings, asked.session_id, as_json=asked.json)
+        return follow(store, settings, asked.session_id, as_json=form == "jsonl")
 
 
-def print_trace(settings: Settings, session_id: str, *, as_json: bool, as_annotations: bool = False) -> int:
-    """Print every event, as text for reading or as one JSON object a line; or what the final answer cites, as JSON-LD.
+def print_trace(settings: Settings, session_id: str, *, form: Form = "text", as_annotations: bool = False) -> int:
+    """Print every event, in a form; or what the final answer cites, as JSON-LD.
 
     Raises:
         SessionNotFound: there is no such session.
@@ -67,8 +78,21 @@ def print_trace(settings: Settings, session_id: str, *, as_json: bool, as_annota
     with _store_with(settings, session_id) as store:
         if as_annotations:
             return _print_annotations(store, session_id)
-        events = (Nested(session_id, 0, event) for event in whole_trace(store, session_id))
-        return _print_events(events, as_json=as_json)
+        _print_purpose(store, session_id, form)
+        return _print_events((Nested(session_id, 0, event) for event in whole_trace(store, session_id)), form)
+
+
+def _print_purpose(store: Store, session_id: str, form: Form) -> None:
+    """For reading: what the session is for, and which client opened it."""
+    if form != "text":
+        return
+    try:
+        record = store.session(session_id, whole=False)
+    except SessionNotFound:  # it is damaged, which its trace need not be
+        return
+    if record is not None and record.question:
+        print(f"Question: {safe_text(record.question)}")
+        print(f"Client: {safe_text(record.client)}\n" if record.client else "")
 
 
 @contextmanager
@@ -80,28 +104,37 @@ def _store_with(settings: Settings, session_id: str) -> Iterator[Store]:
         yield store
 
 
-def _print_events(events: Iterable[Nested], *, as_json: bool, of_many: bool = False) -> int:
-    """Those of child sessions are indented. `of_many`: as JSON each says whose it is."""
+def _print_events(events: Iterable[Nested], form: Form, *, of_many: bool = False) -> int:
+    """`of_many`: as JSON each says whose it is."""
     damaged = shown = 0
     begun = set[str]()
     for one in events:
-        damaged += one.event is None
-        shown += one.event is not None
         if one.event is None:
+            damaged += 1
             continue
-        if as_json:
+        if form == "text":
+            print(_for_reading(one, one.event, begun))
+        else:
             whose: dict[str, str | int] = {"session_id": one.session_id, "depth": one.depth} if of_many else {}
-            print(json_line(one.event, **whose))
-            continue
-        if one.depth and one.session_id not in begun:
-            begun.add(one.session_id)
-            print(indent(f"Child session {one.session_id}:\n", INDENT * one.depth))
-        print(indent(markdown.event(one.event), INDENT * one.depth) + "\n")
+            line = json_line(one.event, **whose)
+            print(line if form == "jsonl" else f"{',' if shown else '['}\n{line}", end="\n" if form == "jsonl" else "")
+        shown += 1
     if damaged:
         print(f"rlm-kernel-mcp: {damaged_words(damaged, 'event')}", file=sys.stderr)
-    if not shown and not as_json:
+    if form == "json":
+        print("\n]" if shown else "[]")
+    elif form == "text" and not shown:
         print("No events.")
     return 0
+
+
+def _for_reading(one: Nested, event: TraceEvent, begun: set[str]) -> str:
+    """Those of child sessions are indented. `begun`: which of these have a heading by now."""
+    heading = ""
+    if one.depth and one.session_id not in begun:
+        begun.add(one.session_id)
+        heading = f"Child session {one.session_id}:\n\n"
+    return indent(heading + markdown.event(event), INDENT * one.depth) + "\n"
 
 
 def _print_annotations(store: Store, session_id: str) -> int:

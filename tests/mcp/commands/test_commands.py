@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.commands.trace import print_trace
+from rlm_kernel_mcp.commands.trace import Form, print_trace
 from rlm_kernel_mcp.settings import load_settings
 from tests.mcp.line_client import LineClient
 from tests.specs import write_spec
@@ -167,7 +167,8 @@ def test_trace_has_what_the_final_answer_cites(
     settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": client.env["RLM_STATE_DIR"]})
 
     def told(session: str, *, as_json: bool = False, as_annotations: bool = False, status: int = 0) -> str:
-        assert print_trace(settings, session, as_json=as_json, as_annotations=as_annotations) == status
+        form: Form = "jsonl" if as_json else "text"
+        assert print_trace(settings, session, form=form, as_annotations=as_annotations) == status
         return capsys.readouterr().out
 
     cites = client.open_session("one\r\ntwo needles 🎉\r\nthree\r\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,27 @@ def test_a_session_whose_step_waits_for_answers_says_for_how_many(
     table, waits = told()
     assert ("idle" in table, "waits" in table, waits) == (True, False, 0)
     store.close()
+
+
+def test_a_session_is_listed_with_what_it_has_used_and_who_opened_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each limit; and what it is for, where a client said so. Nothing of that acts on a terminal."""
+    environ = {"RLM_STATE_DIR": str(tmp_path / "state"), "RLM_HOST_DIR": str(tmp_path / "hosts")}
+    settings = load_settings(tmp_path, environ)
+    with closing(Store.open(settings.state_dir)) as store:
+        limits = json.dumps(Guardrails().recorded())
+        counters = json.dumps({"step_index": 41, "runtime_ms": 22_500, "budget_used": 42_000})
+        record = SessionRecord("s_1", "2026", "text", "idle", limits=limits, counters=counters)
+        store.add_session(replace(record, question="why\x1b?", client="codex\x1b 1"))
+        store.add_session(SessionRecord("s_2", "2026", "text", "idle"))
+    assert list_sessions(settings, environ, ended_too=False) == 0
+    table = capsys.readouterr().out
+    for cell in ("41/64", "22/120 s", "42,000/100,000", "codex\\x1b 1", "not known"):
+        assert cell in table
+    assert list_sessions(settings, environ, ended_too=False, as_json=True) == 0
+    rows = {row["session_id"]: row for row in json.loads(capsys.readouterr().out)["sessions"]}
+    assert (rows["s_1"]["question"], rows["s_1"]["client"]) == ("why\\x1b?", "codex\\x1b 1")
+    assert rows["s_1"]["used"] == {"step_index": 41, "runtime_ms": 22_500, "budget_used": 42_000}
+    assert rows["s_1"]["limits"] == {"step_index": 64, "runtime_ms": 120_000, "budget_used": 100_000}
+    assert (rows["s_2"]["question"], rows["s_2"]["client"], rows["s_2"]["limits"]) == (None, None, {})

@@ -49,14 +49,14 @@ def damage(settings: Settings) -> None:
 
 
 def printed(settings: Settings, capsys: pytest.CaptureFixture[str], **how: bool) -> Any:
-    assert print_trace(settings, "s_1", **{"as_json": True, **how}) == 0
+    assert print_trace(settings, "s_1", form="jsonl", **how) == 0
     return json.loads(capsys.readouterr().out or "null")
 
 
 def test_a_long_answer_is_printed_whole(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """As JSON, as text, and to whoever follows the session."""
     assert printed(settings, capsys)["result"] == WHOLE
-    assert print_trace(settings, "s_1", as_json=False) == 0
+    assert print_trace(settings, "s_1", form="text") == 0
     assert WHOLE in capsys.readouterr().out
     for as_json in (True, False):
         store = Store.open(settings.state_dir)
@@ -85,7 +85,7 @@ def test_a_damaged_page_is_told_and_not_left_out_in_silence(
 ) -> None:
     """By the command, and to whoever follows."""
     damage(settings)
-    assert print_trace(settings, "s_1", as_json=True) == 0
+    assert print_trace(settings, "s_1", form="jsonl") == 0
     said = capsys.readouterr()
     assert (said.out, "1 event" in said.err) == ("", True)
     store = Store.open(settings.state_dir)
@@ -102,7 +102,14 @@ def test_the_steps_of_child_sessions_are_printed_with_those_of_their_parent(
     store.add_session(SessionRecord("s_child", "2026-11-29T10:00:01.000Z", "text", "idle", parent="s_1", depth=1))
     store.add_event(EventRow("s_child", "2026-11-29T10:00:01.000Z", 1, "run_repl", result_status="ok", code="6 * 7"))
     store.close()
-    asked = {"session_id": "s_1", "json": False, "children": True, "follow": False, "annotations": False}
+    asked = {
+        "session_id": "s_1",
+        "json": False,
+        "format": "text",
+        "children": True,
+        "follow": False,
+        "annotations": False,
+    }
     assert traced(settings, Namespace(**asked)) == 0
     text = capsys.readouterr().out
     assert "\n    Child session s_child:\n" in text
@@ -130,6 +137,45 @@ def test_sessions_of_which_a_damaged_record_makes_each_the_other_s_child_are_pri
         store.add_event(EventRow(session_id, "2026-11-29T10:00:01.000Z", 1, "run_repl", result_status="ok", code="1"))
     store.close()
     for session_id, shown in (("s_a", ["s_a", "s_b"]), ("s_own", ["s_own"])):
-        asked = {"session_id": session_id, "json": True, "children": True, "follow": False, "annotations": False}
+        asked = {
+            "session_id": session_id,
+            "json": True,
+            "format": None,
+            "children": True,
+            "follow": False,
+            "annotations": False,
+        }
         assert traced(settings, Namespace(**asked)) == 0
         assert [json.loads(line)["session_id"] for line in capsys.readouterr().out.splitlines()] == shown
+
+
+def test_as_json_the_trace_is_one_value_and_as_lines_one_for_each_event(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same events, for scripts that read either."""
+    assert print_trace(settings, "s_1", form="jsonl") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert print_trace(settings, "s_1", form="json") == 0
+    assert json.loads(capsys.readouterr().out) == lines
+    damage(settings)
+    assert print_trace(settings, "s_1", form="json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_the_trace_begins_with_what_the_session_is_for(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a client's words, of which nothing acts on a terminal; for scripts there are events alone."""
+    with closing(Store.open(settings.state_dir)) as store:
+        record = SessionRecord("s_2", "2026", "text", "idle", question="Which\x1b[2J handlers?", client="codex 1")
+        store.add_session(record)
+        Journal(store, "s_2").event("init_context", 0, "ok", "text", Account(Guardrails()))
+    assert print_trace(settings, "s_2") == 0
+    assert capsys.readouterr().out.startswith("Question: Which\\x1b[2J handlers?\nClient: codex 1\n\n2")
+    assert print_trace(settings, "s_2", form="jsonl") == 0
+    assert json.loads(capsys.readouterr().out)["action"] == "init_context"
+
+
+def test_one_json_value_cannot_be_followed(settings: Settings) -> None:
+    asked = Namespace(session_id="s_1", follow=True, annotations=False, json=False, format="json", children=False)
+    with pytest.raises(InvalidInput, match="--format json does not go with --follow") as refused:
+        traced(settings, asked)
+    assert "--format jsonl" in refused.value.next_step

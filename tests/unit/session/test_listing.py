@@ -82,6 +82,6 @@ async def test_what_a_session_is_for_is_listed_safe_and_no_other_client_s_model_
     store.close()
     assert [(row.question, row.client) for row in found.rows] == [("why\\x1b[2J?", "codex 1")]
     for form in ("json", "markdown"):
-        (block,) = sessions(found, form).content  # type: ignore[arg-type]
+        (block,) = sessions(found, form).content
         assert "why" not in block.text  # type: ignore[union-attr]
         assert "codex" not in block.text  # type: ignore[union-attr]

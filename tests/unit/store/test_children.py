@@ -74,9 +74,9 @@ def test_rows_of_the_version_before_are_whole_after_the_migration(tmp_path: Path
     with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as connection:
         migrate(connection, older)
         insert = "INSERT INTO sessions ({}, row_check) VALUES ({})"
-        base = ("session_id", "created_at", "kind", "status", "limits", "context", "context_ref", "walls", "counters")
-        base += ("server_pid", "kernel_pid", "connection_file", "last_used_at", "stop_reason", "finish_reason")
-        base += ("finished_at", "extra")
+        base: tuple[str, ...] = ("session_id", "created_at", "kind", "status", "limits", "context", "context_ref")
+        base += ("walls", "counters", "server_pid", "kernel_pid", "connection_file", "last_used_at", "stop_reason")
+        base += ("finish_reason", "finished_at", "extra")
         values = ("s_1", NOW, "text", "idle", "{}", "{}", "{}", "[]", "{}", 0, 0, "", NOW, None, None, None, None)
         plain, child = (base, values), ((*base, "parent", "depth"), ("s_2", *values[1:], "s_1", 1))
         for columns, written in (plain, child):
