@@ -276,6 +276,7 @@ class Sessions(RuleBasedStateMachine):
         report = self.ok("rlm_run_repl", **given)
         if session.stopped:
             assert (report["status"], report["guardrail_stop"]) == ("stopped", session.stopped)
+            session.events.append(("refused", session.steps))
             return None
         session.steps += 1
         session.used += len(code)
@@ -291,6 +292,8 @@ class Sessions(RuleBasedStateMachine):
         session.used += delivered(report)
         assert report["budget"]["chars_left"] == max(0, session.budget - session.used)
         assert report["budget"]["steps_left"] == session.max_steps - session.steps
+        if report["guardrail_stop"] and "stop" not in dict(session.events):
+            session.events.append(("stop", session.steps))
 
     def ok(self, tool: str, **arguments: Any) -> dict[str, Any]:
         body = self.connection.call(tool, **arguments)

@@ -24,6 +24,7 @@ from rlm_kernel_mcp.session.steps.behind import BEHIND, is_behind
 from rlm_kernel_mcp.session.steps.delivery import deliver
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.run import RunningStep, partial_outcome
+from rlm_kernel_mcp.session.trace.facts import given_chars
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.text.wording import counted, lasting
 
@@ -146,8 +147,8 @@ class StepReports:
         before = self._account.counters.budget_used
         report = deliver(outcome, step_index=index, account=self._account, max_output_chars=max_output_chars)
         self._kernel.recovery.evidence.deliver(*report.texts)
-        chars, charged = sum(map(len, report.texts)), self._account.counters.budget_used - before
-        self._journal.delivered(index, self._account, self.recorded_status, chars, charged)
+        charged = self._account.counters.budget_used - before
+        self._journal.delivered(index, self._account, self.recorded_status, given_chars(report), charged)
         await self._journal.settled()  # what is reported is written by then, or the report says why not
         if outcome.lost is not None and outcome.lost is self.unreported:
             self.unreported = None

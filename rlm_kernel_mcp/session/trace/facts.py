@@ -2,11 +2,10 @@
 
 Is: small JSON objects in a row's `extra`, made here and read back safe to show, each with its bound: they lie beside
 the row's small columns, which every reading of a trace takes. Is not: the row (`journal.py`), nor an event
-(`events.py`). Above: those two, `pages.py`. Below: `session/reports.py`,
-`store/store.py`'s rows.
+(`events.py`). Above: those two, `pages.py`. Below: `session/reports.py`, `store/store.py`'s rows.
 
 Fields, each only where it is known: `printed` {stream: characters that the record has of a step}, `delivered`
-(characters of its output that its client was given), `cost` (what of the budget it has used, its code included);
+(characters of its output and questions that its client was given), `cost` (of the budget, its code included);
 `rung` and `cause` of an interrupt; `lost`, `restored`, `more_lost`, `more_restored` of a restore; `limit` of a stop and
 of a call that this refused; `error_code`, `message`, `code_chars`, `citations`, `more_citations` of a refused call.
 """
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import CitationMismatch, RlmError
-from rlm_kernel_mcp.session.reports import GuardrailStop, LossReport
+from rlm_kernel_mcp.session.reports import GuardrailStop, LossReport, StepReport
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.watching.events import SAID_CHARS, loss_fields
 from rlm_kernel_mcp.store.store import EventRow
@@ -66,6 +65,11 @@ class StepCosts:
         if self._printed is None:
             return None
         return with_facts(self._extra, {"printed": self._printed, "delivered": self._delivered, "cost": self._cost})
+
+
+def given_chars(report: StepReport) -> int:
+    """Characters of a step's output, and of its questions, that a reply gives its client."""
+    return sum(map(len, report.texts)) + (len(report.error.ename) if report.error is not None else 0)
 
 
 def _printed_of(outcome: Outcome) -> dict[str, int]:
