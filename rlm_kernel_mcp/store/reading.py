@@ -21,6 +21,7 @@ from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.records import (
     EVENT_TEXTS,
     HEAD_COLUMNS,
+    SESSION_CHECKS,
     SESSION_COLUMNS,
     EventHead,
     EventRow,
@@ -241,7 +242,7 @@ class Reading:
         self, condition: str, *parameters: str, whole: bool = True, read: Read | None = None
     ) -> Rows[SessionRecord]:
         columns = ("NULL" if column == "final_answer" and not whole else column for column in SESSION_COLUMNS)
-        query = f"SELECT {', '.join(columns)}, row_check, answer_check FROM sessions {condition}"  # noqa: S608
+        query = f"SELECT {', '.join(columns)}, {', '.join(SESSION_CHECKS)} FROM sessions {condition}"  # noqa: S608
         read = read or (self._database.read if whole else self._database.read_apart)
         rows: dict[Any, tuple[Any, ...]] = {row[0]: row for row in read(query, parameters)}
         found = [record for row in rows.values() if (record := session_of(row, whole=whole)) is not None]

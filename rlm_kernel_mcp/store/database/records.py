@@ -108,18 +108,16 @@ _session_values: Final = attrgetter(*SESSION_COLUMNS)
 _event_values: Final = attrgetter(*EVENT_COLUMNS)
 _event_texts: Final = attrgetter(*EVENT_TEXTS)
 _PLACE_COLUMNS: Final = ("parent", "depth")
+"""That rows had not when their checksums were made: those of a session without a parent are made without them."""
 _PURPOSE_COLUMNS: Final = ("question", "client")
-"""Columns that rows had not when their checksums were made: one that has nothing in them is checked without them."""
-_checked_columns: Final = tuple(name for name in SESSION_COLUMNS if name != "final_answer")
-_session_checked: Final = attrgetter(
-    *(name for name in _checked_columns if name not in (*_PLACE_COLUMNS, *_PURPOSE_COLUMNS))
-)
-_child_checked: Final = attrgetter(*(name for name in _checked_columns if name not in _PURPOSE_COLUMNS))
-_whole_checked: Final = attrgetter(*_checked_columns)
+"""With a checksum of their own: a server of before that has the store open still knows a row by the one it has."""
+_child_columns: Final = tuple(name for name in SESSION_COLUMNS if name not in ("final_answer", *_PURPOSE_COLUMNS))
+_session_checked: Final = attrgetter(*(name for name in _child_columns if name not in _PLACE_COLUMNS))
+_child_checked: Final = attrgetter(*_child_columns)
 _event_checked: Final = attrgetter(*HEAD_COLUMNS)
 _SESSION_TYPES: Final = {field.name: str(field.type) for field in fields(SessionRecord)}
 _EVENT_TYPES: Final = {field.name: str(field.type) for field in fields(EventRow)}
-SESSION_CHECKS: Final = ("row_check", "answer_check")
+SESSION_CHECKS: Final = ("row_check", "answer_check", "purpose_check")
 EVENT_CHECKS: Final = ("text_bytes", "row_check", "text_check")
 
 
@@ -182,14 +180,10 @@ def without_texts(event: EventRow) -> EventRow:
 def session_checks(record: SessionRecord) -> dict[str, int | None]:
     """The checksums of a session's row: values of `SESSION_CHECKS`."""
     answer = None if record.final_answer is None else check_of((record.final_answer,))
-    return {"row_check": check_of(_checked_of(record)), "answer_check": answer}
-
-
-def _checked_of(record: SessionRecord) -> tuple[Any, ...]:
-    """Its values under the checksum, as the version made it that had the columns which say something."""
-    if (record.question, record.client) != (None, None):
-        return _whole_checked(record)
-    return (_session_checked if (record.parent, record.depth) == (None, 0) else _child_checked)(record)
+    checked = (_session_checked if (record.parent, record.depth) == (None, 0) else _child_checked)(record)
+    purpose = (record.question, record.client)
+    purpose_check = None if purpose == (None, None) else check_of(purpose)
+    return {"row_check": check_of(checked), "answer_check": answer, "purpose_check": purpose_check}
 
 
 def event_checks(event: EventRow, text_bytes: int, answer: str | None = None) -> dict[str, int | None]:
@@ -209,12 +203,12 @@ def session_of(row: Sequence[Any], *, whole: bool = True) -> SessionRecord | Non
     if values is None:
         return None
     record = SessionRecord(*values)
-    row_check, answer_check = row[len(SESSION_COLUMNS) :]
+    row_check, answer_check, purpose_check = row[len(SESSION_COLUMNS) :]
     if row_check is None:
         return record if is_as_declared(dict(zip(SESSION_COLUMNS, values, strict=True)), _SESSION_TYPES) else None
     checks = session_checks(record)
-    is_right = row_check == checks["row_check"] and (not whole or answer_check == checks["answer_check"])
-    return record if is_right else None
+    is_right = (row_check, purpose_check) == (checks["row_check"], checks["purpose_check"])
+    return record if is_right and (not whole or answer_check == checks["answer_check"]) else None
 
 
 def head_of(row: Sequence[Any]) -> EventHead | None:

@@ -81,6 +81,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
         "ALTER TABLE sessions ADD COLUMN question TEXT",
         "ALTER TABLE sessions ADD COLUMN client TEXT",
+        "ALTER TABLE sessions ADD COLUMN purpose_check INTEGER",
     ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rlm_kernel_mcp.store.database.file import FILE_NAME
 from rlm_kernel_mcp.store.database.memory import Operation
+from rlm_kernel_mcp.store.database.records import session_checks
 from rlm_kernel_mcp.store.database.rows import check_of
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate
 from rlm_kernel_mcp.store.paths import snapshot_files
@@ -66,6 +67,14 @@ def test_what_a_session_is_for_is_under_its_checksum_and_rows_without_it_are_as_
         assert list(store.faults()) == []
         store._database.write(lambda connection: nothing(connection.execute("UPDATE sessions SET client = 'other'")))
         assert list(store.faults()) == ["the record of 4 sessions"]
+
+
+def test_a_server_of_before_that_has_the_store_open_knows_a_row_that_has_a_question(tmp_path: Path) -> None:
+    """It makes its checksum of the columns that it has, and would call each new session damaged until it ends."""
+    told, untold = row("s_1", question="Which?", client="codex 1"), row("s_1")
+    with closing(opened(tmp_path, told)) as store:
+        found = store._database.read("SELECT row_check FROM sessions")
+    assert found == [(session_checks(untold)["row_check"],)]
 
 
 def test_rows_of_the_version_before_are_whole_after_the_migration(tmp_path: Path) -> None:
