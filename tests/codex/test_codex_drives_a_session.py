@@ -116,7 +116,8 @@ def direct_calls() -> Script:
     found = [(one["id"], one["status"], one["doc"], one["start_line"]) for one in final["data"]["citations"]]
     assert found == [("c1", "verified", "report.tsv", 5000), ("q1", "verified", "report.tsv", 4999)]
     trace = yield from ask("rlm_get_trace", **session)
-    assert [event["action"] for event in trace["data"]["events"]] == ["init_context", *STEPS, "run_repl", "finalize"]
+    done = ["init_context", *STEPS, "run_repl", "refused", "finalize"]
+    assert [event["action"] for event in trace["data"]["events"]] == done
     return str(final["data"]["final_answer"])
 
 
