@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
+from rlm_kernel_mcp.text.json_items import is_crowded
 from rlm_kernel_mcp.wire import DELIMITER
 
 PROTOCOL_VERSION: Final = "5.5"
@@ -28,10 +28,7 @@ CONTENT_BYTES_MAX: Final = 3 << 20
 ORIGINS_KEPT: Final = 64
 """Parent headers whose parsed ids are kept."""
 LARGE_JSON_ITEMS: Final = 100_000
-"""Commas and opening brackets of a JSON text, outside of its strings. Parsed, a text can take thirty times its size in
-memory, and long to parse, if it is made of small items; what is honest and large is long texts and pictures."""
-_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
-"""The strings of a JSON text. It goes through a text once, whatever that is: also where a string does not end."""
+"""Commas and opening brackets of a JSON text, outside of its strings (`text/json_items.py`)."""
 
 
 class BadMessage(Exception):
@@ -133,29 +130,12 @@ def parse_json(part: bytes) -> Any:
     Raises:
         BadMessage: it is not JSON, or holds more than `LARGE_JSON_ITEMS` items.
     """
-    # A part with fewer bytes cannot hold more items.
-    if len(part) > LARGE_JSON_ITEMS and _is_crowded(part):
+    if is_crowded(part, LARGE_JSON_ITEMS):
         raise BadMessage(f"a part of {len(part):,} bytes holds more than {LARGE_JSON_ITEMS:,} items")
     try:
         return json.loads(part)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"a part is not JSON: {type(error).__name__}") from error
-
-
-def _is_crowded(part: bytes) -> bool:
-    marks = _marks(part)
-    if marks <= LARGE_JSON_ITEMS:
-        return False
-    for count, string in enumerate(_STRINGS.finditer(part)):
-        marks -= _marks(part, *string.span())
-        if marks <= LARGE_JSON_ITEMS or count >= LARGE_JSON_ITEMS:
-            break
-    return marks > LARGE_JSON_ITEMS
-
-
-def _marks(part: bytes, *place: int) -> int:
-    """As many as there may be items at most."""
-    return sum(part.count(mark, *place) for mark in (b",", b"[", b"{"))
 
 
 def _text(value: object) -> str:

@@ -2,7 +2,7 @@
 
 Is: the reading of the frames that `questions_wire.py` names. Is not: the socket, nor who answers (`session/asking/`).
 Anything else than such a frame raises, and ends the kernel: a well-behaved one sends nothing else.
-Above: `session/asking/channel.py`. Below: `questions_wire.py`.
+Above: `session/asking/channel.py`. Below: `questions_wire.py`, `text/json_items.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ from rlm_kernel_mcp.questions_wire import (
     STEP_CHARS_MAX,
     Kind,
 )
+from rlm_kernel_mcp.text.json_items import is_crowded
 
+ITEMS_MAX: Final = 4 * BATCH_MAX
+"""Commas and brackets of a frame, outside of its texts: a forecast has three for each question. Of more none is read,
+also where they stand in what nobody looks at: the reading itself would hold up every other session."""
 _DIGEST: Final = re.compile(f"[0-9a-f]{{{DIGEST_CHARS}}}")
 
 
@@ -139,6 +143,8 @@ class QuestionReader:
             return None
         data = bytes(memoryview(buffer)[LENGTH_BYTES : LENGTH_BYTES + size])
         del buffer[: LENGTH_BYTES + size]
+        if is_crowded(data, ITEMS_MAX):
+            raise FramesBroken(f"a frame of more than {ITEMS_MAX:,} items")
         try:
             return self._frame(json.loads(data.decode()))
         except RecursionError:

@@ -27,6 +27,7 @@ from rlm_kernel_mcp.kernel.untrusted.question_frames import (
     Wishes,
 )
 from rlm_kernel_mcp.questions_wire import (
+    BATCH_MAX,
     FRAME_BYTES_MAX,
     FRAME_ITEMS_MAX,
     ID_MAX,
@@ -135,7 +136,7 @@ def test_any_json_is_a_frame_or_an_end(kind: str, said: Any) -> None:
     [
         b"\xff" * 1_000,
         frame(b"nope"),
-        frame(b"[" * 100_000),
+        frame(b"[" * 30_000),
         frame(b'{"budget": ' + b"9" * 5_000 + b"}"),
         frame({"items": 5}),
         frame({}),
@@ -188,6 +189,30 @@ def test_what_is_no_frame_ends_the_reading(broken: bytes) -> None:
     """A size alone is enough: the frame need not come."""
     with pytest.raises(FramesBroken):
         read(broken)
+
+
+@pytest.mark.parametrize("item", [b"[]", b"0", b'{"":0}', b'"x"'])
+def test_a_frame_of_very_many_small_items_is_not_even_read(item: bytes) -> None:
+    """Wherever they stand: also beside what is looked at, in a frame that is one."""
+    ballast = b",".join([item] * 100_000)
+    for said in (
+        b'{"ask": [' + ballast + b"]}",
+        b'{"ask": {"step": "s", "opts": {"batch": 1, "x": [' + ballast + b']}, "items": [[1, "p", null]]}}',
+        b'{"budget": 1, "x": [' + ballast + b"]}",
+    ):
+        with pytest.raises(FramesBroken, match="more than 40,000 items"):
+            read(frame(said))
+
+
+def test_what_honest_code_asks_is_no_crowd_of_items() -> None:
+    """The longest forecast and cancel, and a question about a table of commas."""
+    sketches = [[digest_of(str(number), None), 400_000] for number in range(BATCH_MAX)]
+    (asked,) = read(frame({"forecast": {"id": 1, "step": "s", "opts": OPTS, "items": sketches}}))
+    assert isinstance(asked, ForecastAsked)
+    assert len(asked.items) == BATCH_MAX
+    assert read(frame({"cancel": [*range(1, BATCH_MAX + 1)]})) == [Cancel(tuple(range(1, BATCH_MAX + 1)))]
+    table = ',[{"' * 100_000
+    assert read(frame(ask([1, "p", table]))) == [Ask("s", PLAIN, (item(1, "p", table),))]
 
 
 def test_a_question_has_the_size_that_it_takes_here() -> None:
