@@ -232,6 +232,15 @@ async def endless(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.Stre
         await writer.drain()
 
 
+async def in_pieces(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An answer in chunks of a single byte."""
+    del reader
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+    body = json.dumps(answered(seen, "x" * 21_000)).encode()
+    writer.write(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+    await writer.drain()
+
+
 async def no_http(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Something that is no HTTP."""
     del seen, reader

@@ -30,6 +30,7 @@ from tests.endpoints.endpoint import (
     cut_before,
     cut_within,
     endless,
+    in_pieces,
     never,
     no_http,
     says,
@@ -186,11 +187,19 @@ async def test_what_may_pass_is_asked_again(endpoint: Endpoint, fault: str, api:
 
 LASTING: Final[dict[str, tuple[Fault, str, str, int]]] = {
     "no JSON twice": (says(200, b"not json!"), "backend", "was not JSON", 2),
-    "deep JSON": (says(200, b"[" * 200_000), "backend", "was not JSON", 2),
+    "deep JSON": (says(200, b"[" * 20_000), "backend", "was not JSON", 2),
     "another form": (says(200, b'{"choices": 3, "output": {"a": []}}'), "backend", "form of its protocol", 1),
     "a list": (says(200, b"[]"), "backend", "form of its protocol", 1),
     "no end": (endless, "too_large", "4,000,000 bytes", 1),
     "huge": (answers(padding="x" * 4_000_000), "too_large", "4,000,000 bytes", 1),
+    "many pieces": (in_pieces, "too_large", "20,000 pieces", 1),
+    "many items": (says(200, b'{"choices": [' + b"[]," * 30_000 + b"[]]}"), "too_large", "20,000 items", 1),
+    "many items in an error": (
+        says(400, b'{"error": {"message": "no"}, "x": [' + b"[]," * 30_000 + b"[]]}"),
+        "backend",
+        "(HTTP 400).",
+        1,
+    ),
     "packed": (says(200, b"\x1f\x8b", content_encoding="gzip"), "backend", "packed", 1),
     "redirect": (says(307, location="http://127.0.0.1:9/v1"), "backend", "never followed (policy)", 1),
     "400": (says(400, {"error": {"message": "no such model \x1b[31m"}}), "backend", r"no such model \x1b[31m", 1),
@@ -221,6 +230,29 @@ async def test_what_lasts_is_a_reason_in_our_words(
     assert len(endpoint.seen) == requests
     assert KEY not in givens.message(1)
     assert KEY not in caplog.text
+
+
+async def test_pieces_that_have_come_together_leave_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand may lie there, and the library waits for none of them."""
+    from rlm_kernel_mcp.session.answering.backends import transport
+
+    monkeypatch.setattr(transport, "TURN_S", -1.0)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x"
+
+    task = asyncio.create_task(others())
+    assert len([piece async for piece in transport.Bounded(pieces())]) == 100
+    task.cancel()
+    assert turns >= 99
 
 
 @pytest.mark.parametrize(

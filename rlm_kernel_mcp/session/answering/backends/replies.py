@@ -1,7 +1,8 @@
 """What an endpoint answers, read strictly: it may be anybody's, and what it sends goes to code.
 
 Is: the body of a reply to an answer, or why there is none; and the meaning of its status. Is not: the wire
-(`transport.py`), nor a repetition. Sans-I/O. Above: `openai_api.py`. Below: `protocol.py`, `text/printable.py`.
+(`transport.py`), nor a repetition. Sans-I/O. Above: `openai_api.py`. Below: `protocol.py`, `text/json_items.py`,
+`text/printable.py`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import Any, Final
 from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.session.answering.backends.protocol import ATTEMPTS, Answer, Unanswered
 from rlm_kernel_mcp.session.answering.conversing.calls import chat_calls, responses_calls
+from rlm_kernel_mcp.text.json_items import is_crowded
 from rlm_kernel_mcp.text.printable import printable
 
 ANSWER_CHARS_MAX: Final = 400_000
 SAID_CHARS: Final = 200
 """Of what an endpoint says of a failure."""
+ITEMS_MAX: Final = 20_000
+"""Commas and brackets of a reply, outside of its texts."""
 NO_JSON_TRIES: Final = 2
 LONGEST_WAIT_S: Final = 86_400.0
 
@@ -30,6 +34,9 @@ def answer_of(body: bytes, api: str, *, may_call: bool = False) -> Answer:
     Raises:
         Unanswered: there is none; `answer` has what was used, where the endpoint says so.
     """
+    if is_crowded(body, ITEMS_MAX):
+        what = f"The endpoint's answer had more than {ITEMS_MAX:,} items beside its text."
+        raise Unanswered("too_large", what, is_paid=True)
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -190,6 +197,8 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
 
 def _said(body: bytes) -> tuple[str, str]:
     """The kind of an error and what the endpoint says of it, cut and safe to show."""
+    if is_crowded(body, ITEMS_MAX):
+        return "", ""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

@@ -8,7 +8,9 @@ Above: `openai_api.py`. Below: `protocol.py`, `openai`, `httpx2`.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any, Final
@@ -23,6 +25,10 @@ from rlm_kernel_mcp.session.answering.backends.protocol import ATTEMPTS, Unanswe
 from rlm_kernel_mcp.variables.subcalls import Secret, SubcallSettings, is_loopback
 
 REPLY_BYTES_MAX: Final = 4_000_000
+REPLY_PIECES_MAX: Final = 20_000
+"""In which a reply may come: each takes some 40 us, however small it is, and memory of its own until all are there."""
+TURN_S: Final = 0.005
+"""So long pieces that have come already are taken in one turn of the loop."""
 CONNECT_S: Final = 10.0
 SENT: Final = frozenset({"host", "content-type", "content-length", "accept", "connection"})
 """Headers of the library that go out as they are."""
@@ -31,23 +37,30 @@ NOT_THE_KEY: Final = "-"
 
 
 class Bounded(httpx2.AsyncByteStream):
-    """A reply's body of at most so many bytes."""
+    """A reply's body of at most so many bytes, in so many pieces."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = REPLY_BYTES_MAX
+        left, pieces, turn_s = REPLY_BYTES_MAX, 0, time.monotonic() + TURN_S
         async for piece in self._inner:
-            left -= len(piece)
+            left, pieces = left - len(piece), pieces + 1
             if left < 0:
-                raise Unanswered(
-                    "too_large", f"The endpoint's answer was longer than {REPLY_BYTES_MAX:,} bytes.", is_paid=True
-                )
+                raise _too_large(f"was longer than {REPLY_BYTES_MAX:,} bytes")
+            if pieces > REPLY_PIECES_MAX:
+                raise _too_large(f"came in more than {REPLY_PIECES_MAX:,} pieces")
+            if time.monotonic() > turn_s:  # the library waits only where it has to read
+                await asyncio.sleep(0)
+                turn_s = time.monotonic() + TURN_S
             yield piece
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _too_large(what: str) -> Unanswered:
+    return Unanswered("too_large", f"The endpoint's answer {what}.", is_paid=True)
 
 
 class Wall(httpx2.AsyncBaseTransport):
