@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, Final
 
 from rlm_kernel_mcp.questions_wire import JSON_DEPTH_MAX, JSON_VALUES_MAX
+from rlm_kernel_mcp.text.json_items import is_crowded
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.surrogates import decoded
 
@@ -43,8 +44,8 @@ def decode(payload: bytes) -> str:
 
 def json_value(text: str, limit: int) -> tuple[bool, Any]:
     """(True, the value of a JSON text, with every string in it safe to show) if it fits, else (False, its text)."""
-    if len(text) > JSON_EXPANSION * (limit + 1):
-        return False, text
+    if len(text) > JSON_EXPANSION * (limit + 1) or is_crowded(text.encode("utf-8", "surrogatepass"), limit // 2 + 1):
+        return False, text  # each item of what fits takes two characters at least
     try:
         value = parsed(text)
         written = _written(value)

@@ -30,6 +30,14 @@ def test_a_value_that_no_answer_could_carry_is_given_as_text() -> None:
     assert values.json_value(deep, 4_000) == (True, json.loads(deep))
 
 
+def test_a_value_of_more_items_than_can_fit_is_not_even_read() -> None:
+    """A kernel of ours sends what fits; to read a million empty lists takes a second that all sessions wait."""
+    text = "[" + "[]," * 3_000 + "[]]"
+    assert values.json_value(text, 4_000) == (False, text)
+    for fits in ("[" * 50 + "]" * 50, json.dumps([[]] * 1_000), json.dumps([0] * 1_333), json.dumps(",[{" * 1_333)):
+        assert values.json_value(fits, 4_000) == (True, json.loads(fits))
+
+
 def test_a_number_beyond_all_would_be_seen_without_its_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """With it the text is given; the control is without it: a value that no JSON can carry."""
     assert values.json_value("[1e999]", 4_000) == (False, "[1e999]")
