@@ -21,7 +21,7 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.text.home_directory import own_home, with_home
 from rlm_kernel_mcp.variables.claude import NOT_FOUND
 from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS, SubcallSettings, load_subcall_settings
-from rlm_kernel_mcp.variables.table import ELSEWHERE, PREFIX, TABLE, known_values, listed, whole
+from rlm_kernel_mcp.variables.table import ELSEWHERE, OF_ENDPOINTS, PREFIX, TABLE, known_values, listed, whole
 
 IMAGE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
@@ -178,14 +178,17 @@ def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> I
     if settings.sandbox_mode == "container":
         return  # the image has modules of its own
     if isinstance(settings, Settings):
-        yield from _doubts_of_backend(settings.subcalls)
+        yield from _doubts_of_backend(settings.subcalls, settings.chosen)
     for name in settings.imports:
         top = name.partition(".")[0]
         if importlib.util.find_spec(top) is None:  # this imports nothing: the name has no dot
             yield f"RLM_IMPORTS names {name!r}, but no module {top!r} is installed for {sys.executable}."
 
 
-def _doubts_of_backend(subcalls: SubcallSettings) -> Iterator[str]:
+def _doubts_of_backend(subcalls: SubcallSettings, chosen: frozenset[str]) -> Iterator[str]:
+    if not subcalls.is_open_world and (idle := sorted(chosen & OF_ENDPOINTS)):
+        are_set = f"{', '.join(idle)} {'is' if len(idle) == 1 else 'are'} set, and without use"
+        yield f"{are_set}: RLM_SUBCALL_BACKEND is {subcalls.backend}, and asks no endpoint."
     if subcalls.backend == "claude" and subcalls.program() is None:
         yield f"RLM_SUBCALL_BACKEND=claude: {NOT_FOUND}"
     if subcalls.backend == "openai" and importlib.util.find_spec("openai") is None:

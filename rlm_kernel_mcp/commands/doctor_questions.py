@@ -27,6 +27,12 @@ WITHIN_S: Final = 60.0
 
 def questions_lines(settings: SubcallSettings) -> Iterator[str]:
     """Who answers, within which limits, and what is missing for it."""
+    yield from _who_answers(settings)
+    if settings.depth > 1:
+        yield f"rlm_query opens sessions of its own, down to a depth of {settings.depth - 1} (RLM_SUBCALL_DEPTH)."
+
+
+def _who_answers(settings: SubcallSettings) -> Iterator[str]:
     if settings.backend == "none":
         yield "Questions of sessions go nowhere (RLM_SUBCALL_BACKEND)."
         return

@@ -127,7 +127,7 @@ def load_subcall_settings(
     """
     backend = values.get("RLM_SUBCALL_BACKEND", "agent")
     limits = _limits(OF_CLAUDE | dict(values) if backend == "claude" else values)
-    price_usd, max_usd = _price(values), _dollars(values, is_told=backend == "claude")
+    price_usd, max_usd = _price(values), _dollars(values, is_told=backend != "openai")
     is_cached = values.get("RLM_SUBCALL_CACHE", "on") == "on"
     if backend == "none":
         return NO_SUBCALLS
@@ -266,7 +266,7 @@ def _price(values: Mapping[str, str]) -> tuple[float, float] | None:
 
 
 def _dollars(values: Mapping[str, str], *, is_told: bool) -> float | None:
-    """`is_told`: the backend says itself what a question has cost."""
+    """`is_told`: the backend says itself what a question has cost, or has no use for it."""
     text = values.get("RLM_SUBCALL_MAX_USD")
     if text is None:
         return None

@@ -95,6 +95,15 @@ TABLE: Final = (
 ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE", "RLM_THROUGH_FRONT"})
 """Variables of the same prefix that the test suite reads."""
 
+OF_ENDPOINTS: Final = frozenset(
+    f"RLM_SUBCALL_{name}"
+    for name in (
+        *("MODEL", "MODELS", "API", "KEY_FILE", "ALLOW_HTTP", "PARALLEL"),
+        *("RPM", "OUTPUT_TOKENS", "MAX_USD", "PRICE", "DAY_MAX"),
+    )
+)
+"""Settings that count only where an endpoint or `claude` answers."""
+
 OLD_NAMES: Final = {("RLM_SANDBOX_MODE", "subprocess"): "process"}
 
 

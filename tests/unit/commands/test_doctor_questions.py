@@ -35,6 +35,14 @@ def test_it_says_to_whom_questions_go_and_within_which_limits(monkeypatch: pytes
     assert "the package openai is not installed" in lacking
 
 
+def test_it_says_how_deep_sessions_go() -> None:
+    """Where any has a session of its own."""
+    (_, told) = lines(RLM_SUBCALL_DEPTH="3")
+    assert told == "rlm_query opens sessions of its own, down to a depth of 2 (RLM_SUBCALL_DEPTH)."
+    assert len(lines(RLM_SUBCALL_DEPTH="1")) == 1
+    assert len(lines(RLM_SUBCALL_DEPTH="3", RLM_SUBCALL_BACKEND="none")) == 1
+
+
 def test_it_says_which_claude_is_asked_or_that_there_is_none(tmp_path: Path) -> None:
     """Its login may be the program's own."""
     claude = {"RLM_SUBCALL_BACKEND": "claude", "PATH": str(tmp_path)}

@@ -188,6 +188,16 @@ def test_a_backend_whose_package_is_missing_is_doubted(monkeypatch: pytest.Monke
     assert "needs the package openai, which is not installed" in sentence
 
 
+def test_settings_of_an_endpoint_are_doubted_where_none_is_asked() -> None:
+    """Who has forgotten RLM_SUBCALL_BACKEND hears of it, and none of them keeps a server from its start."""
+    given = {"RLM_SUBCALL_MODEL": "m", "RLM_SUBCALL_MAX_USD": "1"}
+    for environ, backend in ((given, "agent"), (given | {"RLM_SUBCALL_BACKEND": "none"}, "none")):
+        (sentence,) = doubts({}, loaded(**environ))
+        are_set = "RLM_SUBCALL_MAX_USD, RLM_SUBCALL_MODEL are set, and without use"
+        assert sentence == f"{are_set}: RLM_SUBCALL_BACKEND is {backend}, and asks no endpoint."
+    assert list(doubts({}, loaded(RLM_SUBCALL_DEPTH="2", RLM_SUBCALL_MAX="10", RLM_SUBCALL_LEASE_S="5"))) == []
+
+
 def test_the_table_of_settings_names_each_default_that_holds() -> None:
     """`serve --help` shows them: of who answers by default first."""
     told = {row.variable: row.default for row in TABLE}
