@@ -28,8 +28,6 @@ NOT_INSTALLED: Final = (
     "The package `openai` is not installed in the server's environment; the user has to add it "
     "(bin/setup --with openai)."
 )
-_threads: Final = ThreadPoolExecutor(1, thread_name_prefix="client of an endpoint")
-"""Not asyncio's own: what an import waits for would keep them from others."""
 
 
 class OpenAIBackend:
@@ -37,6 +35,8 @@ class OpenAIBackend:
 
     def __init__(self, settings: SubcallSettings) -> None:
         self._settings = settings
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="client of an endpoint")
+        """Its own, and not asyncio's: what an import waits for, or the disk of this client's key, holds up no other."""
         self._client: Any = None
         self._key: Secret | None = None
         self._refused: list[Any] = []
@@ -85,6 +85,7 @@ class OpenAIBackend:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+        self._threads.shutdown(wait=False)
 
     async def _asked(self, asked: Asked, *, may_be_strict: bool) -> tuple[Answer | None, bool]:
         """The answer, or that the endpoint may have refused the schema alone."""
@@ -120,7 +121,7 @@ class OpenAIBackend:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            self._key, self._client = await loop.run_in_executor(_threads, _opened, self._settings)
+            self._key, self._client = await loop.run_in_executor(self._threads, _opened, self._settings)
         except ImportError:
             raise Unanswered("backend", NOT_INSTALLED, is_for_all=True) from None
         except InvalidInput as error:

@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 COMPLAINT_CHARS: Final = 500
 CLOSE_S: Final = 20.0
 """How long the end of its runs may take; they are killed at once."""
-_threads: Final = ThreadPoolExecutor(1, thread_name_prefix="looks for claude")
-"""Not asyncio's own: a disk that does not answer would keep them from others."""
 TRIAL_S: Final = 60.0
 """How long its trial may take; it sends its question within a second."""
 
@@ -54,6 +52,8 @@ class ClaudeBackend:
 
     def __init__(self, settings: SubcallSettings) -> None:
         self._settings = settings
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="looks for claude")
+        """Its own, and not asyncio's: a disk of this client's PATH that does not answer holds up no other client."""
         self._tried: Found | None = None
         self._trying: asyncio.Task[None] | None = None
         self._runs: dict[asyncio.Task[Any], Lifeline] = {}
@@ -81,7 +81,7 @@ class ClaudeBackend:
             Unanswered: as `lines.py` and `trial.py` say, or there is no program.
         """
         try:
-            found, given = await asyncio.get_running_loop().run_in_executor(_threads, self._looked)
+            found, given = await asyncio.get_running_loop().run_in_executor(self._threads, self._looked)
         except InvalidInput as error:
             raise Unanswered("backend", f"{error.message} {error.next_step}", is_for_all=True) from None
         await self._ready(found, given)
@@ -94,6 +94,7 @@ class ClaudeBackend:
             lifeline.cut()
         if tasks := {*self._runs, *([self._trying] if self._trying else [])}:
             await asyncio.wait(tasks, timeout=CLOSE_S)
+        self._threads.shutdown(wait=False)
 
     def _looked(self) -> tuple[Found, dict[str, str]]:
         """The program, and what the user's environment has for it. It waits for the disk.
