@@ -6,6 +6,7 @@ this is a question like any other. Above: `session/children/opening.py`. Below: 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from rlm_kernel_mcp.session.answering.conversing.conversation import Asks, Conversation, Says, ToolCall
 
 _FENCED: Final = re.compile(r"\s*```\w*\n(.*?)\n?```\s*", re.DOTALL)
+MARKER_CHARS: Final = 12
 ASKED: Final = (
     "{system}\n\nThe data is what was done so far. Say what is to be done next, as one JSON object alone, without a "
     'code fence: {{"tool": NAME, "arguments": OBJECT}}. The tools:\n{tools}'
@@ -26,17 +28,22 @@ def prompt_of(conversation: Conversation) -> str:
 
 
 def text_of(conversation: Conversation) -> str:
-    """What was said so far."""
+    """What was said so far. No part can end itself and begin another: each is between lines that name its hash."""
     parts = []
     for turn in conversation.turns:
         if isinstance(turn, Asks):
-            parts.append(f"TASK:\n{turn.text}")
+            parts.append(_part("task", turn.text))
         elif isinstance(turn, Says):
-            called = [f"CALLED {call.name}:\n{call.arguments}" for call in turn.calls]
-            parts += called or [f"SAID:\n{turn.text}"]
+            called = [_part("called", f"{call.name}: {call.arguments}") for call in turn.calls]
+            parts += called or [_part("said", turn.text)]
         else:
-            parts.append(f"RESULT:\n{turn.text}")
+            parts.append(_part("result", turn.text))
     return "\n\n".join(parts)
+
+
+def _part(kind: str, text: str) -> str:
+    marker = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:MARKER_CHARS]
+    return f"<{kind} {marker}>\n{text}\n</{kind} {marker}>"
 
 
 def call_of(answer: str) -> ToolCall | None:
