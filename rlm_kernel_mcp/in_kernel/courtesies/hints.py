@@ -26,6 +26,7 @@ from rlm_kernel_mcp.in_kernel.courtesies.wording import out_of_memory_words, wor
 from rlm_kernel_mcp.in_kernel.display_text.inspection import instance_dict
 from rlm_kernel_mcp.in_kernel.display_text.source_locations import is_step, source_line
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents, document_like, held_contexts, held_names
+from rlm_kernel_mcp.questions_wire import ASKING, CALLING
 
 _NEAR_FROM: Final = 2_000
 _NEAR_CHARS: Final = 60
@@ -48,8 +49,8 @@ _DBM: Final = ("dbm/", "/shelve.py")
 _LOCK: Final = re.compile(r"\b(flock|lockf)\(|/mailbox\.py")
 _MODE: Final = re.compile(r"\b[fl]?chmod\(|/shutil\.py")
 _ASKING_ELSEWHERE: Final = ("llm", "llm_batch", "sub_llm", "sub_rlm")
-_AWAITED: Final = re.compile(r"\bawait\s+llm_query(_batched)?\s*\(")
-_FUNCTIONS: Final = (*EXPLORING, "llm_query", "llm_query_batched", "llm_query_async", "budget", "forecast")
+_AWAITED: Final = re.compile(r"\bawait\s+([lr]lm_query(_batched)?|host_call)\s*\(")
+_FUNCTIONS: Final = (*EXPLORING, *filter(str.islower, (*ASKING, *CALLING)))
 _NETWORK: Final = ("/socket.py", "/urllib/request.py", "/http/client.py", "/requests/", "/urllib3/", "/httpx/")
 _SOCKET: Final = re.compile(r"\bsocket\.")
 
@@ -142,7 +143,7 @@ def _of_asking(error: BaseException, lines: list[str], user_ns: Mapping[str, Any
         return "llm_query(prompt, text) asks a model; llm_query_batched(prompts, texts) asks many at once."
     said = error.args[0] if type(error) is TypeError and error.args else None
     if type(said) is str and said.endswith("in 'await' expression") and any(map(_AWAITED.search, lines)):
-        return "llm_query and llm_query_batched need no await; llm_query_async is for that."
+        return "Questions and calls need no await; llm_query_async is for that, and host_call_async."
     return ""
 
 

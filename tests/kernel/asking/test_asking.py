@@ -170,6 +170,8 @@ async def test_a_habit_from_elsewhere_is_told_what_does(pair: Pair) -> None:
     for code, words in (
         ("sub_llm('what is it?')", "llm_query(prompt, text) asks a model"),
         ("await llm_query('what is it?')", "llm_query_async is for that"),
+        ("await rlm_query('what is it?', 'a text')", "Questions and calls need no await"),
+        ("rlm_query('what is it?')", "It is rlm_query(question, context, *, schema=None)."),
         (
             "llm_query(question='what is it?')",
             "It is llm_query(prompt, text=None, *, schema=None, model=None, fresh=False).",
