@@ -15,7 +15,7 @@ from typing import Final
 
 from rlm_kernel_mcp.server.pages import facts
 from rlm_kernel_mcp.server.pages.footnotes import evidence
-from rlm_kernel_mcp.server.pages.questions import asked, subcalls
+from rlm_kernel_mcp.server.pages.questions import asked, subcalls, who_is_asked
 from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.contexts.given import Added
@@ -57,7 +57,7 @@ def opened(report: reports.Opened) -> str:
         "Importable: " + (", ".join(report.imports) if report.imports != ("*",) else "every installed module") + ".",
         "Walls that hold: " + ", ".join(wall.name for wall in report.walls if wall.holds) + ".",
         *(f"Wall that does not hold: {wall.name} ({wall.detail})." for wall in missing),
-        *([] if (who := report.answerer) is None else [f"Questions of the code go to {who.where}: {who.how}"]),
+        *who_is_asked(report),
         _limits(report.config),
     ]
     return "\n\n".join(parts)

@@ -1,7 +1,8 @@
 """What a session's code asks, and what became of it, as text made for reading.
 
-Is: the paragraphs of a step's page that tell of questions. Each text of a question stands in a fence that it cannot
-close: whatever it looks like, it is no part of the page. Is not: which questions are shown (`session/parked/pages.py`).
+Is: the paragraphs of a step's page that tell of questions, and those of a new session's. Each text of a question stands
+in a fence that it cannot close: whatever it looks like, it is no part of the page. Is not: which questions are shown
+(`session/parked/pages.py`).
 Above: `server/markdown.py`. Below: `session/reports.py`, `session/parked/reports.py`, `text/markup.py`.
 """
 
@@ -10,9 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rlm_kernel_mcp.session.parked.reports import AskedItem, QuestionPage
-from rlm_kernel_mcp.session.reports import Subcalls
-from rlm_kernel_mcp.text.markup import fenced
+from rlm_kernel_mcp.session.reports import Opened, Subcalls
+from rlm_kernel_mcp.text.markup import code, fenced
 from rlm_kernel_mcp.text.wording import counted, lasting
+
+
+def who_is_asked(report: Opened) -> Iterator[str]:
+    """Paragraphs: who answers the code of a new session and within which limits, and what it may call."""
+    if (who := report.answerer) is not None:
+        tokens = counted(who.subcall_tokens_limit, "token")
+        most = f"at most {counted(who.max_subcalls, 'question')} and {tokens}"
+        yield f"Questions of the code go to {who.where}: {who.how}; {most} in all."
+    if report.host_functions:
+        names = ", ".join(code(one.name) for one in report.host_functions)
+        yield f"Functions that the code may call by host_call: {names}."
 
 
 def asked(page: QuestionPage | None, rejected: Sequence[int] | None) -> Iterator[str]:

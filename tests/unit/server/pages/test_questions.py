@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from rlm_kernel_mcp.server.pages.questions import asked
+from dataclasses import replace
+
+from rlm_kernel_mcp.server.pages.questions import asked, who_is_asked
+from rlm_kernel_mcp.session.answering.questions import Answerer
+from rlm_kernel_mcp.session.context_reports import ContextReport
+from rlm_kernel_mcp.session.functions.offered import HostFunction
 from rlm_kernel_mcp.session.parked.reports import AskedItem, QuestionPage
+from rlm_kernel_mcp.session.reports import Counters, Guardrails, Opened
+
+
+def test_a_new_session_says_who_answers_how_much_and_which_functions_there_are() -> None:
+    """And nothing where nobody answers and none is offered."""
+    context = ContextReport("text", 3, 1, 3, "x", "abc", "abc", (), 0)
+    plain = Opened("s_1", Guardrails(), Counters(), context, {}, ("re",), ())
+    assert list(who_is_asked(plain)) == []
+    who = Answerer("agent", None, (), "this agent", 200, 1, 200, 2_000_000, "by rlm_answer")
+    offers = HostFunction("find"), HostFunction("save")
+    assert list(who_is_asked(replace(plain, answerer=who, host_functions=offers))) == [
+        "Questions of the code go to this agent: by rlm_answer; at most 200 questions and 2,000,000 tokens in all.",
+        "Functions that the code may call by host_call: `find`, `save`.",
+    ]
 
 
 def item(number: int, prompt: str, text: str | None, schema: str | None = None, *, cut: bool = False) -> AskedItem:
