@@ -1,7 +1,8 @@
 """What a program and a host say to each other: a head, which is JSON, and beside it the texts that are large.
 
 Is: messages to bytes and back, with texts as they are, lone surrogates too. Is not: packets (`packets.py`), or what the
-reports look like (`values.py`). Above: `doors/link.py`, and the host's end of it. Below: `text/surrogates.py`.
+reports look like (`values.py`). Above: `doors/link.py`, and the host's end of it. Below: `text/surrogates.py`,
+`text/json_items.py`.
 
 A program says `{"id", "call", "arguments", "texts", ...}` (`texts`: by name of an argument, which part it is) or
 `{"cancel": id}`. A host says `{"id", "out": stream, "text"}`, `{"id", "result"}` or `{"id", "error"}`. Of a step, by
@@ -19,11 +20,15 @@ from typing import Any, Final
 from rlm_kernel_mcp import errors
 from rlm_kernel_mcp.doors.wire.packets import BadMessage
 from rlm_kernel_mcp.errors import CitationMismatch, InternalError, RlmError
+from rlm_kernel_mcp.text.json_items import is_crowded
 from rlm_kernel_mcp.text.surrogates import CALL_BYTES, pieces_of
 
 LARGE_CHARS: Final = 1 << 14
 """A longer text is a part of its own: the head is read at once, and nobody else is served meanwhile."""
 HEAD_BYTES_MAX: Final = 4 << 20
+HEAD_ITEMS_MAX: Final = 100_000
+"""Commas and brackets of a program's head, outside of its texts: to read more would hold up its host's other clients,
+in a thread too."""
 TEXT_BYTES_MAX: Final = 256 << 20
 """Of the texts of a call together, as UTF-8; a line of MCP has as many at most."""
 CALL_BYTES_MAX: Final = TEXT_BYTES_MAX + HEAD_BYTES_MAX + (1 << 20)
@@ -43,10 +48,12 @@ def _bytes_of(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-async def unpacked(parts: Sequence[bytearray]) -> tuple[Head, list[str]]:
-    """The head and the texts; large ones are read in a thread. Raises: BadMessage."""
+async def unpacked(parts: Sequence[bytearray], most_items: int | None = None) -> tuple[Head, list[str]]:
+    """The head and the texts; large ones are read in a thread. `most_items`: of a head. Raises: BadMessage."""
     if len(parts[0]) > HEAD_BYTES_MAX:
         raise BadMessage(f"the head of a message may have {HEAD_BYTES_MAX:,} bytes at most")
+    if most_items is not None and is_crowded(parts[0], most_items):
+        raise BadMessage(f"the head of a message may have {most_items:,} items at most")
     is_small = sum(map(len, parts)) <= CALL_BYTES
     return _read(parts) if is_small else await asyncio.to_thread(_read, parts)
 

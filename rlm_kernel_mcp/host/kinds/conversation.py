@@ -21,6 +21,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.doors.door import Arguments, Stream, Tell
 from rlm_kernel_mcp.doors.wire.messages import (
     CALL_BYTES_MAX,
+    HEAD_ITEMS_MAX,
     TEXT_BYTES_MAX,
     Head,
     arguments_of,
@@ -111,7 +112,7 @@ class Conversation:
         while parts := await self._packets.receive():
             await self._room()  # an answer may have been made since
             size = sum(map(len, parts))
-            said, texts = await unpacked(parts)
+            said, texts = await unpacked(parts, HEAD_ITEMS_MAX)
             del parts
             if "cancel" in said:
                 if (task := self._under_way.get(_number(said, "cancel"))) is not None:

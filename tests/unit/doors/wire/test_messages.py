@@ -78,6 +78,14 @@ async def test_a_head_has_a_bound_of_its_own() -> None:
         await unpacked([bytearray(HEAD_BYTES_MAX + 1)])
 
 
+async def test_a_head_of_very_many_items_is_not_even_read_where_others_would_wait_for_it() -> None:
+    """A thread would be of no use; a host's own answers are read whole."""
+    head = bytearray(b'{"id": 1, "x": [' + b"[]," * 1_000 + b'"[[["]}')
+    with pytest.raises(BadMessage, match="1,000 items"):
+        await unpacked([head], 1_000)
+    assert (await unpacked([head], 2_003))[0] == (await unpacked([head]))[0]
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -384,6 +384,7 @@ async def test_no_further_call_is_read_while_answers_that_nobody_reads_take_too_
         packed({"id": 1, "call": "open"}),
         packed({"cancel": "all"}),
         [b"x" * (5 << 20)],
+        packed({"id": 1, "call": "open", "arguments": {}, "texts": {}, "x": [[]] * 60_000}),
     ],
 )
 async def test_what_is_no_message_ends_the_connection(message: list[bytes]) -> None:
