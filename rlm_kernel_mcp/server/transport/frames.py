@@ -101,6 +101,13 @@ def refuse_long_line(start: bytes | bytearray, limit: int) -> Frame | None:
     return _refuse(request_id, INVALID_REQUEST, f"The line is longer than {limit:,} bytes, the most that is read.")
 
 
+def refuse_crowded_line(line: bytes | bytearray, start: bytes, limit: int) -> Frame | None:
+    """The frame of a line of more than `limit` items, which is not read: its id is its start's, or its end's."""
+    seen = left.id_in_tail(bytes(line[-left.TAIL_BYTES :]))
+    request_id = json.loads(seen) if seen else id_in(start.decode("utf-8", "replace"))
+    return _refuse(request_id, INVALID_REQUEST, f"The line has more than {limit:,} items, the most that is read.")
+
+
 def refuse_failed_line(start: bytes | bytearray) -> Frame | None:
     """The frame of a line whose reading failed in this server; the log has the reason."""
     request_id = id_in(start.decode("utf-8", "replace"))

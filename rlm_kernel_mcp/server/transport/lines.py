@@ -1,7 +1,7 @@
 """Lines, of what comes in pieces: each becomes a frame, whatever it holds and however long it is.
 
 Is not: what a line means (`frames.py`), nor where the pieces come from (`reader.py`). Above: `reader.py`.
-Below: `frames.py`.
+Below: `frames.py`, `text/json_items.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,21 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Final
 
-from rlm_kernel_mcp.server.transport.frames import Frame, read_frame, refuse_failed_line, refuse_long_line
+from rlm_kernel_mcp.server.transport.frames import (
+    Frame,
+    read_frame,
+    refuse_crowded_line,
+    refuse_failed_line,
+    refuse_long_line,
+)
+from rlm_kernel_mcp.text.json_items import is_crowded
 
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES: Final = 256 * 1024 * 1024
+ITEMS_MAX: Final = 300_000
+"""Commas and brackets of a line, outside of its texts. A line of lists takes a second for each megabyte, in which none
+of its server's clients is served, whichever thread reads it; no call of ours has so many."""
 
 LINE_START_BYTES: Final = 1 << 16
 """Of a line that is too long or cannot be read: where its request's id is looked for."""
@@ -80,7 +90,8 @@ def frame_of(line: Line) -> Frame | None:
     if line.length > MAX_LINE_BYTES:
         return refuse_long_line(start, MAX_LINE_BYTES)
     try:
-        frame = read_frame(line.text)
+        is_read = not is_crowded(line.text, ITEMS_MAX)
+        frame = read_frame(line.text) if is_read else refuse_crowded_line(line.text, start, ITEMS_MAX)
     except Exception:
         log.exception("a line of %d bytes could not be read", line.length)
         frame = refuse_failed_line(start)

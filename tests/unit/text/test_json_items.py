@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlm_kernel_mcp.text import json_items
 from rlm_kernel_mcp.text.json_items import is_crowded
 
 VALUES = st.recursive(
@@ -27,12 +28,14 @@ def items_of(value: object) -> int:
     return 1 + max(0, len(value) - 1) + sum(map(items_of, inner))
 
 
-@given(VALUES)
-def test_what_stands_in_texts_is_no_item(value: object) -> None:
-    """Whatever that is: quotes, backslashes, brackets and commas."""
+@given(VALUES, st.sampled_from([1, 2, 3, 5, json_items.WINDOW_BYTES]))
+def test_what_stands_in_texts_is_no_item(value: object, window: int) -> None:
+    """Whatever that is: quotes, backslashes, brackets and commas; and wherever it is looked at in pieces."""
     text, count = json.dumps(value).encode(), items_of(value)
-    assert not is_crowded(text, count)
-    assert not count or is_crowded(text, count - 1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json_items, "WINDOW_BYTES", window)
+        assert not is_crowded(text, count)
+        assert not count or is_crowded(text, count - 1)
 
 
 @pytest.mark.parametrize("text", [b"", b",", b'"', b'"\\', b"[,{" * 3, b'",[{'])

@@ -23,6 +23,7 @@ from mcp.types import (
 
 from rlm_kernel_mcp.server.transport.frames import Frame, read_frame, refuse_long_line, write_frame
 from rlm_kernel_mcp.server.transport.json_text import DEEPEST
+from rlm_kernel_mcp.server.transport.lines import Line, frame_of
 
 
 def call_with(value: bytes) -> Any:
@@ -137,6 +138,28 @@ def test_a_line_that_is_too_long_is_answered_from_its_start() -> None:
     assert frame.answer is not None
     assert frame.answer.id == 9
     assert "1,000 bytes" in frame.answer.error.message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"x":[LISTS]}}',
+        b'{"method":"ping","params":{"x":[LISTS]},"jsonrpc":"2.0","id":7}',
+    ],
+    ids=["id first", "id last"],
+)
+def test_a_line_of_very_many_items_is_answered_and_not_read(line: bytes) -> None:
+    """A thread would be of no use: nobody else is served while a million lists are read."""
+    crowded = bytearray(line.replace(b"LISTS", b"[]," * 200_000 + b"1"))
+    frame = frame_of(Line(crowded, len(crowded)))
+    assert frame is not None
+    assert frame.answer is not None
+    assert (frame.answer.id, frame.answer.error.code) == (7, INVALID_REQUEST)
+    assert "300,000 items" in frame.answer.error.message
+    table = bytearray(line.replace(b"[LISTS]", json.dumps(',[{"' * 200_000).encode()))
+    frame = frame_of(Line(table, len(table)))
+    assert frame is not None
+    assert isinstance(frame.message, JSONRPCRequest)
 
 
 def test_an_answer_that_is_no_unicode_becomes_an_error_answer() -> None:
