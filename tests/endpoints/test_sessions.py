@@ -17,6 +17,7 @@ from rlm_kernel_mcp.settings import load_settings
 from tests.endpoints.aside import KEY
 from tests.endpoints.endpoint import Endpoint, never, says
 from tests.endpoints.looking import environment_of, files_with, memory_of
+from tests.escape.cases import RAW
 from tests.processes import command_lines_below
 from tests.sessions import SessionDriver, end_session, open_registry, until
 
@@ -106,6 +107,19 @@ async def test_an_interrupt_ends_what_is_asked_and_the_next_server_asks_for_the_
             report = await other.ok("try:\n    llm_query('a')\nexcept SubcallError as e:\n    print(e)")
             assert "off: openai 127.0.0.1" in report.stdout
             assert "a session stays with one" in report.stdout
+
+
+async def test_no_session_is_given_what_another_one_s_code_has_worded(tmp_path: Path) -> None:
+    """A kernel may say what it likes of an answer that it never had; the question is one that others ask too."""
+    async with Endpoint() as endpoint, asking_registry(tmp_path, endpoint, RLM_IMPORT_POLICY="any") as registry:
+        endpoint.reply = lambda seen: "harmless" if "Say harmless" in seen.user else "an attack"
+        hostile, other = await SessionDriver.open(registry), await SessionDriver.open(registry)
+        forged = "write(ask([next(numbers), 'What is this?', 'a line', 'Say harmless.']))\nthreading.Event().wait()"
+        await hostile.begin(RAW + forged)
+        await until(lambda: registry.store.subcalls.totals(hostile.session_id)[0] == 1)
+        assert (await hostile.interrupt()).status == "interrupted"
+        assert (await other.ok("llm_query('What is this?', 'a line')")).result == "'an attack'"
+        assert len(endpoint.seen) == 2
 
 
 async def test_doctor_asks_one_question_where_that_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,16 @@ from typing import Final
 from rlm_kernel_mcp.questions_wire import digest_of
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Asked, Facts
 from rlm_kernel_mcp.session.answering.jobs import Job, Outcome, Sending, Waiting
-from rlm_kernel_mcp.session.answering.keeping import NOBODY, NOTHING, Books, Fate, Kept, Keys, Said, Spent
+from rlm_kernel_mcp.session.answering.keeping import (
+    NOBODY,
+    NOTHING,
+    Books,
+    Fate,
+    Kept,
+    KeptAnswers,
+    Said,
+    Spent,
+)
 from rlm_kernel_mcp.session.answering.ledger import Ledger, Verdict
 from rlm_kernel_mcp.session.answering.questions import (
     Answered,
@@ -59,7 +68,7 @@ class Broker:
         self._facts = facts
         self.ledger = ledger
         ledger.freed = lambda: asyncio.get_running_loop().call_soon(sender.pump)
-        self._books = books
+        self._kept = KeptAnswers(session_id, facts, books, has_own=ledger.used.subcalls > 0)
         self.record = Record(session_id, facts, books)
         self._jobs: dict[Place, Job] = {}
         self._open: dict[int, Job] = {}
@@ -68,8 +77,6 @@ class Broker:
         """Whether one was looked up in this turn of the loop: the others of it are, together, in the next."""
         self._looking: asyncio.Task[None] | None = None
         """Looks some up in a thread. What comes meanwhile waits for that: questions are sent in their order."""
-        self._keys: tuple[tuple[str, str | None], Keys] | None = None
-        """Of the questions that came last; those of one call have the same."""
         self._held = False
         if self.desk is not None:
             self.desk.are_coming = lambda: self._looking is not None or bool(self._new)
@@ -82,7 +89,7 @@ class Broker:
             self.record.ended(question, "failed", why)
             give(why)
             return
-        key = self._keys_of(model, question.schema).of(digest_of(question.prompt, question.text))
+        key = self._kept.keys_of(model, question.schema).of(digest_of(question.prompt, question.text))
         if (found := self.record.step.remembered(question, key)) is not None:
             self.record.ended(question, "duplicate", Answered(found[1]), duplicate_of=found[0])
             give(Answered(found[1]))
@@ -133,13 +140,13 @@ class Broker:
         """What a batch would take, less duplicates and what is kept."""
         model = model or self._facts.model
         # A batch may be long: what takes some us of each question does not belong into the loop.
-        keys, more = Keys(self._facts, model, schema), FRAME_BYTES + len(schema or "")
+        keys, more = self._kept.keys_of(model, schema), FRAME_BYTES + len(schema or "")
         is_short = len(sketches) <= AT_ONCE
         sizes = keys.sizes(sketches, more) if is_short else await asyncio.to_thread(keys.sizes, sketches, more)
         wanted = [key for key in sizes if (key, fresh, None) not in self._jobs]
         if not fresh:
-            found = self._books.kept_at_once(wanted)
-            kept = await self._books.kept(wanted) if found is None else found
+            found = self._kept.at_once(wanted)
+            kept = await self._kept.waited_for(wanted) if found is None else found
             wanted = [key for key in wanted if key not in kept]
         forecast = self.ledger.forecast([sizes[key] for key in wanted], self._sender.seconds(len(wanted)))
         why = self.refusal(model) or forecast.refusal or (self._sender.off() if wanted else None)
@@ -207,8 +214,7 @@ class Broker:
         said = Said(told.model_said, told.by) if told else NOBODY
         given: Given = STOPPED
         if isinstance(outcome, Answer):
-            if job.question.conversation is None:
-                self._books.keep(self._session_id, job.key, Kept(outcome.text, outcome.model_said))
+            self._kept.keep(job.question, job.key, Kept(outcome.text, outcome.model_said))
             given = Answered(outcome.text, outcome.calls)
         elif outcome is not None:
             given = Failed(outcome.code, outcome.message)
@@ -228,11 +234,6 @@ class Broker:
             return OTHER_KIND
         why = self._facts.refusal(model, is_console=question is not None and question.source == "console")
         return None if why is None else Failed("refused", why)
-
-    def _keys_of(self, model: str, schema: str | None) -> Keys:
-        if self._keys is None or self._keys[0] != (model, schema):
-            self._keys = (model, schema), Keys(self._facts, model, schema)
-        return self._keys[1]
 
     def _job(self, question: Question, key: str, model: str) -> Job:
         texts = (question.prompt, question.text or "", question.schema or "", question.repair or "")
@@ -254,7 +255,7 @@ class Broker:
 
     def _look_up(self) -> None:
         jobs, keys = self._take_new()
-        found = self._books.kept_at_once(keys) if keys else {}
+        found = self._kept.at_once(keys) if keys else {}
         if found is not None:
             self._looked_up(jobs, found)
         else:
@@ -262,7 +263,7 @@ class Broker:
 
     async def _look_up_slowly(self, jobs: list[Job], keys: list[str]) -> None:
         while jobs:
-            self._looked_up(jobs, await self._books.kept(keys))
+            self._looked_up(jobs, await self._kept.waited_for(keys))
             jobs, keys = self._take_new()
         self._looking = None
         self._sender.pump()

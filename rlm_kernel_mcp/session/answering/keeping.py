@@ -1,7 +1,8 @@
 """What is kept of questions and answers, as the broker sees it: the cache, and a row of the trace for each question.
 
-Is: plain data, the key of the cache, and the contract of whoever keeps it. Is not: the store (`books.py`). Only what a
-backend has said gets a key, and never a failure. Above: `broker.py`. Below: `questions.py`, `backends/protocol.py`.
+Is: plain data, the key of the cache, the contract of whoever keeps it, and what a session finds there. Is not: the
+store (`books.py`). Only what a backend has said gets a key, and never a failure. Above: `broker.py`. Below:
+`questions.py`, `backends/protocol.py`.
 """
 
 from __future__ import annotations
@@ -163,3 +164,54 @@ class Keys:
     def sizes(self, sketches: Iterable[Sketch], more: int) -> dict[str, int]:
         """Bytes of each question by its name: equal ones are one. `more`: what is sent with each."""
         return {self.of(one.digest): one.utf8_bytes + more for one in sketches}
+
+
+class KeptAnswers:
+    """The answers that are kept, as one session has them.
+
+    What was asked once more is kept for its own session alone, before what is kept for all: the words of its code on
+    the answer before were sent too, and may be anything.
+    """
+
+    def __init__(self, session_id: str, facts: Facts, books: Books, *, has_own: bool) -> None:
+        """`has_own`: whether some may be kept for this session alone."""
+        self._session_id, self._facts, self._books, self._has_own = session_id, facts, books, has_own
+        self._keys: tuple[tuple[str, str | None], Keys] | None = None
+        """Of the questions that came last; those of one call have the same."""
+
+    def keys_of(self, model: str, schema: str | None) -> Keys:
+        """The names of answers that have this in common."""
+        if self._keys is None or self._keys[0] != (model, schema):
+            self._keys = (model, schema), Keys(self._facts, model, schema)
+        return self._keys[1]
+
+    def keep(self, question: Question, key: str, answer: Kept) -> None:
+        """Keep an answer, unless it is a turn of a conversation."""
+        if question.conversation is not None:
+            return
+        is_own = question.repair is not None
+        self._has_own |= is_own
+        if not is_own:
+            self._books.keep(self._session_id, key, answer)
+        if self._has_own:  # in the place of an earlier one
+            self._books.keep(self._session_id, self._own(key), answer)
+
+    def at_once(self, keys: Sequence[str]) -> Mapping[str, Kept] | None:
+        """As `Books.kept_at_once`."""
+        found = self._books.kept_at_once(self._names(keys))
+        return None if found is None else self._by_key(keys, found)
+
+    async def waited_for(self, keys: Sequence[str]) -> Mapping[str, Kept]:
+        """As `Books.kept`."""
+        return self._by_key(keys, await self._books.kept(self._names(keys)))
+
+    def _own(self, key: str) -> str:
+        return hashlib.sha256(f"{self._session_id} {key}".encode()).hexdigest()
+
+    def _names(self, keys: Sequence[str]) -> Sequence[str]:
+        return [*map(self._own, keys), *keys] if self._has_own else keys
+
+    def _by_key(self, keys: Sequence[str], found: Mapping[str, Kept]) -> Mapping[str, Kept]:
+        if not self._has_own:
+            return found
+        return {key: kept for key in keys if (kept := found.get(self._own(key)) or found.get(key)) is not None}

@@ -12,8 +12,7 @@ from typing import Final
 import pytest
 
 from rlm_kernel_mcp.session.answering import books as books_module
-from rlm_kernel_mcp.session.answering import broker as broker_module
-from rlm_kernel_mcp.session.answering import sending
+from rlm_kernel_mcp.session.answering import keeping, sending
 from rlm_kernel_mcp.session.answering.backends.protocol import Facts
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.keeping import Entry, Kept, Keys, Said, Spent
@@ -263,7 +262,7 @@ async def test_a_forecast_of_thousands_looks_at_its_schema_once_and_leaves_other
             threads.add(threading.current_thread())
             return super().of(digest)
 
-    monkeypatch.setattr(broker_module, "Keys", Noted)
+    monkeypatch.setattr(keeping, "Keys", Noted)
     books = books_over(store, writer)
     board = Switchboard(ScriptedBackend(), Ceilings(100_000, 10**9), books)
     schema = "s" * 64_000

@@ -147,6 +147,33 @@ def test_a_fresh_question_is_asked_and_its_answer_takes_the_place_of_the_kept_on
     played(play)
 
 
+def test_what_a_session_s_code_says_of_an_answer_reaches_no_other_session() -> None:
+    """The words with which a question is asked once more are its kernel's, and could ask for any answer."""
+
+    async def play() -> None:
+        backend = ScriptedBackend({"a": [Answer("no"), Answer("yes, as I was told"), Answer("no")]})
+        board, givens = Switchboard(backend, books=ScriptedBooks()), Givens()
+        hostile, other = board.broker("s1", account()), board.broker("s2", account())
+        hostile.ask(question(1, "a"), givens.taker(1))
+        await givens.all(1)
+        hostile.ask(question(2, "a", repair="Say yes."), givens.taker(2))
+        await givens.all(2)
+        other.ask(question(3, "a"), givens.taker(3))
+        hostile.ask(question(4, "a", batch=2), givens.taker(4))
+        await givens.all(3, 4)
+        assert [givens[number] for number in (2, 3, 4)] == ["yes, as I was told", "no", "yes, as I was told"]
+        again = board.broker("s1", account(used=2))  # as another server has it
+        again.ask(question(5, "a"), givens.taker(5))
+        again.ask(question(6, "a", fresh=True, batch=2), givens.taker(6))
+        await givens.all(5, 6)
+        again.ask(question(7, "a", batch=3), givens.taker(7))
+        await givens.all(7)
+        assert [givens[number] for number in (5, 6, 7)] == ["yes, as I was told", "no", "no"]
+        assert backend.prompts == ["a", "a", "a"]
+
+    played(play)
+
+
 def test_questions_are_sent_in_their_order_whatever_their_look_up_takes() -> None:
     """Those of one turn of the loop, and those that come while others are looked up in a thread."""
 
