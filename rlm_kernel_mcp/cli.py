@@ -1,8 +1,9 @@
 """The command line: parsing and help texts; each command's work is a module of `commands/`, or `server/app.py`.
 
-Is: fronts only, with nothing heavy imported before a command is chosen. Is not: the work. Exit status: 0 done, 1 the
-command found something wrong, 2 it was asked wrongly or the set-up is lacking, 130 interrupted. Above: the console
-script and `__main__.py`. Below: settings, errors, commands.
+Is: fronts only, with nothing heavy imported before a command is chosen. Is not: the work, nor the options of commands
+about sessions (`commands/parsing/sessions.py`). Exit status: 0 done, 1 the command found something wrong, 2 it was
+asked wrongly or the set-up is lacking, 130 interrupted; of `trace --follow` also 3 and 4
+(`commands/following/record.py`). Above: the console script and `__main__.py`. Below: settings, errors, commands.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.commands.inherited import drop, settle, working_directory
+from rlm_kernel_mcp.commands.parsing.sessions import add_sessions
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.variables.table import TABLE
@@ -89,7 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_kernelspec(commands)
     _add_doctor(commands)
-    _add_sessions(commands)
+    work = {"sessions": _sessions, "trace": _trace, "attach": _attach, "kill": _kill, "resume": _resume}
+    add_sessions(commands, work)
     return parser
 
 
@@ -152,57 +155,6 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(command=_doctor, parser=parser)
 
 
-def _add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sessions = commands.add_parser(
-        "sessions",
-        help="list the live sessions of your servers, and their hosts",
-        description="List the live sessions of the state directory (RLM_STATE_DIR), the last used first: those in "
-        "which something can still be run. One that no server drives just now comes back when it is used.",
-    )
-    sessions.add_argument("--all", action="store_true", dest="ended_too", help="also ended ones (default: live ones)")
-    sessions.add_argument("--json", action="store_true", help="one JSON object, for scripts, instead of tables")
-    sessions.set_defaults(command=_sessions, parser=sessions)
-    attach = commands.add_parser(
-        "attach",
-        help="open jupyter console on a session's kernel",
-        description="Open jupyter console on the kernel of a session that a server drives: to see and change the "
-        "agent's variables. What you run appears in the trace as `console` and is not a step; exit and Ctrl-D leave "
-        "the session alive.",
-    )
-    _add_session_id(attach)
-    attach.add_argument(
-        "--print",
-        action="store_true",
-        dest="only_print",
-        help="only print the connection file's path, for another client",
-    )
-    attach.set_defaults(command=_attach, parser=attach)
-    trace = commands.add_parser(
-        "trace",
-        help="print the trace of a session",
-        description="Print what was done in a session, live or ended, with code and output in full.",
-    )
-    _add_session_id(trace)
-    form = trace.add_mutually_exclusive_group()
-    form.add_argument(
-        "--format",
-        choices=("text", "json", "jsonl"),
-        default="text",
-        help="text for reading (the default), one JSON array, or one JSON object a line",
-    )
-    form.add_argument("--json", action="store_true", help="the same as --format jsonl")
-    trace.add_argument("--follow", action="store_true", help="and what happens then, until it is final, or Ctrl-C")
-    trace.add_argument("--children", action="store_true", help="and, below its questions, of its child sessions")
-    form.add_argument("--annotations", action="store_true", help="what the final answer cites, as W3C annotations")
-    trace.set_defaults(command=_trace, parser=trace)
-
-
-def _add_session_id(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "session_id", metavar="SESSION_ID", type=_id_given, help="as rlm_init_context and `sessions` show it"
-    )
-
-
 def _settings(options: argparse.Namespace | None = None) -> Settings:
     given = ((row.variable, getattr(options, row.variable, None)) for row in TABLE)
     options_given = {variable: value for variable, value in given if value is not None}
@@ -253,21 +205,28 @@ def _sessions(options: argparse.Namespace) -> int:
     return list_sessions(_settings(), os.environ, ended_too=options.ended_too, as_json=options.json)
 
 
-def _attach(options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.commands.attach import attach
-
-    return attach(_settings(), options.session_id, only_print=options.only_print)
-
-
 def _trace(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.trace import traced
 
     return traced(_settings(), options)
 
 
-def _id_given(text: str) -> str:
-    """A session's id. Bytes that are not Unicode become escapes, and such an id matches no session."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _attach(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.attach import attach
+
+    return attach(_settings(), options.session_id, only_print=options.only_print)
+
+
+def _kill(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.kill import kill
+
+    return kill(_settings(), os.environ, options.session_id, forget=options.forget)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.resume import resume
+
+    return resume(_settings(), os.environ, options.session_id, as_json=options.json)
 
 
 def _directory(text: str) -> Path:

@@ -1,8 +1,8 @@
 """`rlm-kernel-mcp attach`: jupyter console on the kernel of a session that a server drives.
 
-Is: finding the connection file and handing the terminal over. Is not: the console, nor what keeps its output from the
-agent's (`kernel/client.py`). Above: `cli.py`. Below: `live.py`. It ends in `attached/console.py`, a
-program of its own.
+Is: finding the connection file, of the session that is named or chosen, and handing the terminal over. Is not: the
+console, nor what keeps its output from the agent's (`kernel/client.py`). Above: `cli.py`. Below: `looking/live.py`,
+`looking/choosing.py`. It ends in `attached/console.py`, a program of its own.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ import os
 import sys
 from typing import NoReturn
 
-from rlm_kernel_mcp.commands.live import find_session, has_kernel, opened_store
+from rlm_kernel_mcp.commands.looking.choosing import the_one
+from rlm_kernel_mcp.commands.looking.live import find_session, has_kernel, opened_store
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied
 from rlm_kernel_mcp.session.listing import is_driven
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
 
 
-def attach(settings: Settings, session_id: str, *, only_print: bool) -> int:
-    """Become jupyter console, or print the connection file's path.
+def attach(settings: Settings, session_id: str | None, *, only_print: bool) -> int:
+    """Become jupyter console, or print the connection file's path. Without an id: of the only one, or of a choice.
 
     Raises:
         SessionNotFound: there is no such session.
         KernelDied: the session has ended, or its kernel is stopped at the moment.
-        InvalidInput: jupyter_console is not installed.
+        InvalidInput: jupyter_console is not installed; or there are several sessions, and nobody chooses.
     """
     with opened_store(settings) as store:
-        record = find_session(store, session_id)
+        record = the_one(store) if session_id is None else find_session(store, session_id)
         driven, attachable = is_driven(store, record), has_kernel(store, record)
     if not driven:
         raise KernelDied(
-            f"No server drives session {session_id} now (its last state: {record.status}).",
-            f"Its trace can be read: `rlm-kernel-mcp trace {session_id}`.",
+            f"No server drives session {record.session_id} now (its last state: {record.status}).",
+            f"Its trace can be read: `rlm-kernel-mcp trace {record.session_id}`.",
         )
     if not attachable:
         raise KernelDied(
-            f"The kernel of session {session_id} is stopped at the moment.",
-            "The agent's next step starts it again; attach then.",
+            f"The kernel of session {record.session_id} is stopped at the moment.",
+            f"The agent's next step starts it again, and so does `rlm-kernel-mcp resume {record.session_id}`.",
         )
     if only_print:
         print(record.connection_file)

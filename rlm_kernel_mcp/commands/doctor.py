@@ -22,8 +22,8 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.commands.doctor_questions import is_answered, questions_lines
 from rlm_kernel_mcp.commands.doctor_store import store_lines
-from rlm_kernel_mcp.commands.hosts import host_lines
-from rlm_kernel_mcp.commands.table import aligned
+from rlm_kernel_mcp.commands.looking.hosts import host_lines
+from rlm_kernel_mcp.commands.showing.table import aligned
 from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
 from rlm_kernel_mcp.kernel.placement.kernelspec import POLICY_FILE, locked_kernelspec

@@ -1,7 +1,7 @@
 """`rlm-kernel-mcp sessions`: the sessions and the hosts of this user's servers, as tables or as JSON for scripts.
 
 Is: one line a session, and one a host. Is not: `rlm_list_sessions`, which puts its own server's sessions first. Above:
-`cli.py`. Below: `live.py`, `hosts.py`.
+`cli.py`. Below: `looking/live.py`, `looking/hosts.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from rlm_kernel_mcp.commands.hosts import Host, place_of, running_hosts
-from rlm_kernel_mcp.commands.live import opened_store
-from rlm_kernel_mcp.commands.table import aligned
+from rlm_kernel_mcp.commands.looking.hosts import Host, place_of, running_hosts
+from rlm_kernel_mcp.commands.looking.live import opened_store
+from rlm_kernel_mcp.commands.showing.table import aligned
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.front.front import NoHost
 from rlm_kernel_mcp.session.listing import counters_of, facts_of, is_live, recorded_status, waiting_answers

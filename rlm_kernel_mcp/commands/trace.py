@@ -2,8 +2,8 @@
 
 Is: the same events that `rlm_get_trace` gives in pages, uncut; or what the final answer cites, for programs. Is not: a
 request to a kernel: a console's cells that nobody has fetched yet are added when the agent reads the trace. Above:
-`cli.py`. Below: `live.py`, `session/trace/reading.py`, `server/markdown.py`, `session/evidence/annotations.py`. One
-that goes on is `following/follow.py`'s.
+`cli.py`. Below: `looking/live.py`, `session/trace/reading.py`, `server/markdown.py`,
+`session/evidence/annotations.py`. One that goes on is `following/follow.py`'s.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from rlm_kernel_mcp.commands.following.follow import follow
 from rlm_kernel_mcp.commands.following.json_view import json_line
-from rlm_kernel_mcp.commands.live import find_session, opened_store
+from rlm_kernel_mcp.commands.looking.live import find_session, opened_store
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of

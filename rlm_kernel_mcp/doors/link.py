@@ -143,6 +143,14 @@ class Link:
     async def let_go(self, session_id: str) -> None:
         await self._ask(None, "let_go", {"session_id": session_id})
 
+    async def end_kernel(self, session_id: str) -> None:
+        """End a session's kernel, whoever uses it; its values are kept."""
+        await self._ask(None, "end_kernel", {"session_id": session_id})
+
+    async def reopen_kernel(self, session_id: str) -> None:
+        """See that a session has its kernel, which stays when this connection ends."""
+        await self._ask(None, "reopen_kernel", {"session_id": session_id})
+
     async def close(self) -> None:
         """End the sessions that it has opened, and the connection."""
         if not self.is_over:

@@ -130,6 +130,28 @@ async def end_for_its_program(session: Session, let_go: Callable[[Session], None
     let_go(session)
 
 
+async def end_for_a_person(session: Session, why: str, let_go: Callable[[Session], None]) -> None:
+    """End the kernel of a session, whoever uses it, and let the session go. A step or cell that runs ends with it.
+
+    Raises:
+        SessionBusy: it answers a question of a step of another session, which would wait for it in vain.
+    """
+    if session.asked is not None:
+        raise SessionBusy(
+            f"Session {session.session_id} answers a question of a step of session {session.account.parent_id}.",
+            "End that one: its child sessions end with it.",
+        )
+    is_used = session.running or session.calls or session.contexts.under_way or session.kernel.runs_a_cell
+    if not is_used:
+        try:
+            await lay_down(session, why)
+        except SessionBusy:  # somebody came meanwhile
+            is_used = True
+    if is_used:
+        await session.close(why)
+    let_go(session)
+
+
 def _require_unused(session: Session, *, stopped: bool = False) -> None:
     session.require_idle()
     if session.asked is not None:

@@ -84,6 +84,17 @@ class Pruning:
         except OSError as error:
             log.warning("lock files of ended servers stay: %s", explain_error(error))
 
+    def forget(self, session_id: str) -> bool:
+        """Remove a session with its children and its files; returns whether nobody has it, so that it could be."""
+        lock = None if session_id in self._live else self._lock(session_id)
+        if lock is None:
+            return False
+        try:
+            self._delete(session_id)
+        finally:
+            lock.release()
+        return True
+
     def _remove(self, session_id: str, last_used_at: str) -> None:
         lock = None if session_id in self._live else self._lock(session_id)
         if lock is None:

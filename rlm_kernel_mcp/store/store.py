@@ -36,6 +36,7 @@ from rlm_kernel_mcp.store.database.records import (
     SessionRecord,
     changed_event,
     changed_session,
+    delete_session,
     event_checks,
     head_checks,
     insert_event,
@@ -115,13 +116,8 @@ class Store(Reading):
 
     def remove_session(self, session_id: str) -> None:
         """Remove every row of a session that came to nothing."""
-
-        def remove(connection: sqlite3.Connection) -> None:
-            for table in ("events", "contexts", "added_contexts", "subcalls", "answer_pages", "sessions"):
-                connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (ours)
-
         self._forget(session_id)
-        self._database.write(remove)
+        self._database.write(partial(delete_session, session_id=session_id))
 
     def let_go(self, session_id: str) -> None:
         """Keep nothing of a session in memory any more: from now on this process does not drive it."""
@@ -243,6 +239,10 @@ class Store(Reading):
         Never one that is live in this or another process. Waits for the disk: run it in a worker thread.
         """
         Pruning(self._database, self._state_dir, self._live).run(now_iso, max_age_days, max_total_mb)
+
+    def forget(self, session_id: str) -> bool:
+        """Remove a session and all that it left; False: a process has it. Waits for the disk, as `prune`."""
+        return Pruning(self._database, self._state_dir, self._live).forget(session_id)
 
     # Inside
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from rlm_kernel_mcp import __version__
-from rlm_kernel_mcp.commands.hosts import host_lines
+from rlm_kernel_mcp.commands.looking.hosts import host_lines
 from rlm_kernel_mcp.settings import load_settings
 from tests.front.hosts import Hosts
 from tests.warm.python import run_python

@@ -48,8 +48,8 @@ class Following:
         """Whether the record had the final answer before this host told us anything, and whether it has told of it."""
         self._said = ""
 
-    def run(self) -> None:
-        """Show it to its end."""
+    def run(self) -> int:
+        """Show it to its end; returns how that was, as an exit status."""
         try:
             while True:
                 self._connect()  # first: what happens from here on is told, or found by the look that follows
@@ -63,6 +63,7 @@ class Following:
             self._feed.close()
         if self._record.damaged:
             _say(damaged_words(self._record.damaged, "event") or "")
+        return self._record.exit_status
 
     def _connect(self) -> None:
         if not self._feed.is_connected:
@@ -124,10 +125,9 @@ class Following:
 
 
 def follow(store: Store, settings: Settings, session_id: str, *, as_json: bool) -> int:
-    """Follow a session that the record has, whichever server drives it."""
+    """Follow a session that the record has, whichever server drives it; returns the exit status."""
     environ = {**os.environ, "RLM_STATE_DIR": str(settings.state_dir)}
-    Following(store, session_id, environ, as_json=as_json).run()
-    return 0
+    return Following(store, session_id, environ, as_json=as_json).run()
 
 
 def _lines_of(event: dict[str, Any]) -> Iterator[str]:

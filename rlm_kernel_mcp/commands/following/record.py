@@ -8,15 +8,22 @@ not: how they are shown (`text_view.py`, `json_view.py`), nor whoever tells of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol, get_args
 
 from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.reports import GuardrailStop
 from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
 from rlm_kernel_mcp.session.trace.batches import Heads
 from rlm_kernel_mcp.session.trace.events import Texts, waits_of
 from rlm_kernel_mcp.session.trace.reading import with_questions
+from rlm_kernel_mcp.store.pruning import ENDED
 from rlm_kernel_mcp.store.store import EventHead, Store
 from rlm_kernel_mcp.text.wording import waits_words
+
+ANSWERED, STOPPED, DEAD = 0, 3, 4
+"""Exit statuses: the session has its answer; it has one, which came after a limit had stopped it; it has none, and no
+step will run in it any more."""
+_LIMITS: Final = get_args(GuardrailStop)
 
 
 class View(Protocol):
@@ -47,6 +54,8 @@ class Record:
         self.damaged = 0
         self.is_over = False
         """Whether the session has its final answer, or is gone from the record."""
+        self.exit_status = ANSWERED
+        """How it is over, once it is."""
 
     def has_shown(self, row_id: int) -> bool:
         """Whether an event was shown as one that is over."""
@@ -96,7 +105,10 @@ class Record:
         except SessionNotFound:  # it is damaged, which its trace need not be
             return False
         if record is None:  # it is gone, unless the store could not be read just now
+            self.exit_status = DEAD
             return self._store.unread is None
+        reason = record.finish_reason
+        self.exit_status = STOPPED if reason in _LIMITS else DEAD if reason == ENDED else ANSWERED
         return record.status == "finalized"
 
     def _show(self, asked: Heads, head: EventHead, show: Callable[[EventHead, Texts], None]) -> None:

@@ -61,7 +61,7 @@ REPORTS: Final[Mapping[str, type]] = {
 }
 """Calls that take arguments alone, and what they give."""
 Turn = Callable[[], Awaitable[None]]
-OF_A_SESSION: Final = ("interrupt", "let_go")
+OF_A_SESSION: Final = ("interrupt", "let_go", "end_kernel", "reopen_kernel")
 """Calls that take a handle and give nothing."""
 
 

@@ -39,7 +39,7 @@ class HostedCalls(RegistryCalls):
     def __init__(self, registries: Registries, settings: Settings, caller: Caller) -> None:
         self._registries = registries
         self._settings = settings
-        self.caller = caller
+        self.caller = self._person = caller
         self._used: dict[str, Registry] = {}
         """Where each session was when it was used last."""
         self._calls = Counter[str]()
@@ -79,6 +79,18 @@ class HostedCalls(RegistryCalls):
                 counts[name] += more
             if not counts[name]:
                 del counts[name]
+
+    async def end_kernel(self, session_id: str) -> None:
+        """End a session's kernel, whoever uses it: a person asks for that by a command."""
+        from rlm_kernel_mcp.host.kinds.persons import end_kernel  # it brings the kernels
+
+        await end_kernel(await self._registries.of_session(self._settings, session_id), session_id, self._person)
+
+    async def reopen_kernel(self, session_id: str) -> None:
+        """See that a session has its kernel, also when this program has gone: so it is none that it has used."""
+        from rlm_kernel_mcp.host.kinds.persons import reopen_kernel  # as above
+
+        await reopen_kernel(await self._registries.of_session(self._settings, session_id), session_id, self._person)
 
     async def let_go(self, session_id: str) -> None:
         """End the kernel of a session that it opened, unless somebody else is using it."""

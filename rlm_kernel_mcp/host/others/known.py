@@ -1,8 +1,8 @@
 """The hosts of a place: which there are, and what each says when it is asked.
 
 Is: found by their sockets, of whatever version; one question and one answer, after both have looked at each other.
-Is not: what a host answers (`host/kinds/`), nor starting one: who asks here is no client. Above: `commands/hosts.py`,
-`moving.py`, `host/upgrade.py`. Below: `front/front.py`.
+Is not: what a host answers (`host/kinds/`), nor starting one: who asks here is no client. Above:
+`commands/looking/hosts.py`, `moving.py`, `host/upgrade.py`. Below: `front/front.py`.
 """
 
 from __future__ import annotations

@@ -132,6 +132,12 @@ def insert_event(connection: sqlite3.Connection, event: EventRow, text_bytes: in
     connection.execute(_INSERT_EVENT, [*to_sqlite(_event_values(event)), *checks.values()])
 
 
+def delete_session(connection: sqlite3.Connection, session_id: str) -> None:
+    """Remove every row of a session."""
+    for table in ("events", "contexts", "added_contexts", "subcalls", "answer_pages", "sessions"):
+        connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (our own names)
+
+
 def put_context(connection: sqlite3.Connection, session_id: str, data: bytes | None, name: str) -> None:
     """Write the bytes of a context in place of earlier ones; None: none. `name`: empty for the session's first one."""
     table, key = ("added_contexts", {"name": name}) if name else ("contexts", {})

@@ -105,7 +105,7 @@ def test_serve_help_lists_every_setting_with_its_default() -> None:
         "kernelspec",
         *(pytest.param(f"kernelspec {one}", marks=pytest.mark.slow) for one in ("install", "list", "remove")),
         "doctor",
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ("sessions", "attach", "trace")),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("sessions", "attach", "trace", "kill", "resume")),
     ],
 )
 def test_every_command_has_a_help(command: str) -> None:
@@ -120,7 +120,7 @@ def test_a_wrong_command_line_is_refused() -> None:
     for arguments in (
         ["fly"],
         ["serve", "--warp", "9"],
-        ["attach"],
+        ["trace"],
         ["kernelspec", "install", "--user", "--sys-prefix"],
     ):
         done = rlm(*arguments)

@@ -81,10 +81,10 @@ def session(tmp_path: Path) -> Iterator[Session]:
     store.close()
 
 
-def follow(session: Session, *acts: Callable[[], list[dict[str, Any]] | None], as_json: bool = False) -> None:
+def follow(session: Session, *acts: Callable[[], list[dict[str, Any]] | None], as_json: bool = False) -> int:
     following = Following(session.store, "s_1", {"RLM_HOST": "off"}, as_json=as_json)
     following._feed = Script(*acts)
-    following.run()
+    return following.run()
 
 
 def test_the_trace_so_far_comes_first_and_the_final_answer_last(
@@ -356,7 +356,8 @@ def test_a_session_that_has_its_answer_is_shown_and_that_is_all(
 
 
 def test_a_session_that_is_removed_is_followed_no_more(session: Session) -> None:
-    follow(session, lambda: session.store.remove_session("s_1"))
+    """To a script it is over without an answer."""
+    assert follow(session, lambda: session.store.remove_session("s_1")) == 4
 
 
 def test_by_what_it_is_followed_is_said_where_that_changes(
@@ -442,3 +443,11 @@ def test_what_is_no_host_of_ours_is_told_nothing(short_dir: Path, tmp_path: Path
         answering.join()
     assert feed.refused == "not you"
     assert b"s_1" not in heard[0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [("completed", 0), ("max_steps", 3), ("timeout", 3), ("budget_exceeded", 3), ("ended", 4)]
+)
+def test_the_exit_status_says_how_the_session_is_over(session: Session, reason: str, status: int) -> None:
+    """For scripts: whether there is an answer, and whether a limit had stopped the session before."""
+    assert follow(session, lambda: session.journal.closed("finalized", finish_reason=reason)) == status

@@ -18,6 +18,7 @@ from rlm_kernel_mcp.session.context_reports import LoadingReport
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.session.reports import StepReport
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.wire import SNAPSHOT
 from tests.fake_kernel import FOREVER, Fakes, fake_registry
@@ -275,3 +276,75 @@ async def test_of_a_session_that_has_its_final_answer_nothing_stays(tmp_path: Pa
         with programs.first.under_way("finalize", programs.session["session_id"]):
             await programs.first.finalize({**programs.session, "final_text": "an answer"})
         assert programs.first._used == {}
+
+
+async def test_a_person_ends_a_kernel_whoever_has_opened_its_session_and_its_values_are_kept(tmp_path: Path) -> None:
+    """By a program of its own, which is gone then; it has no right to the session's end that others have not."""
+    async with two(tmp_path) as programs:
+        await programs.first.run({**programs.session, "code": "x = 1"}, None)
+        await programs.second.end_kernel(programs.session["session_id"])
+        assert not programs.has_kernel()
+        assert (await programs.first.get({**programs.session, "var_name": "x"}, 10, as_text=False)).value == 1
+
+
+async def test_a_step_that_runs_ends_with_the_kernel_that_a_person_ends(tmp_path: Path) -> None:
+    """And its client is told why. The session is there again with the next call."""
+    async with two(tmp_path) as programs:
+        running = programs.running(programs.first)
+        await programs.begun()
+        await programs.second.end_kernel(programs.session["session_id"])
+        report = await running
+        assert isinstance(report, StepReport)
+        assert (report.status, report.lost is not None) == ("kernel_died", True)
+        assert report.lost is not None
+        assert "a person has ended it" in report.lost.reason
+        assert (await programs.first.run({**programs.session, "code": "1 + 1"}, None)).result == "2"
+
+
+async def test_a_client_that_comes_while_the_values_are_kept_does_not_keep_a_kernel_from_its_end(
+    tmp_path: Path,
+) -> None:
+    """A person who ends it means that."""
+    async with two(tmp_path) as programs:
+        [kernel] = programs.fakes.kernels
+        kernel.large = True
+        kernel.deaf.add(SNAPSHOT)
+        await programs.first.run({**programs.session, "code": "x = 1"}, None)
+        ending = asyncio.create_task(programs.second.end_kernel(programs.session["session_id"]))
+        await until(lambda: programs.registry._sessions[programs.session["session_id"]].changing)
+        running = programs.running(programs.first)
+        await programs.begun()
+        kernel.answer_now()
+        await ending
+        assert not programs.has_kernel()
+        await asyncio.wait([running])
+
+
+async def test_a_kernel_that_a_person_starts_again_stays_when_that_program_has_gone(tmp_path: Path) -> None:
+    """What was lost is told with the next step, and the record has it at once."""
+    async with two(tmp_path) as programs:
+        session_id = programs.session["session_id"]
+        await programs.first.run({**programs.session, "code": "x = 1"}, None)
+        await programs.first.end_kernel(session_id)
+        await programs.second.reopen_kernel(session_id)
+        events = await programs.first.trace({**programs.session, "detail": "full"})
+        assert events[-1].action == "restore"
+        assert events[-1].facts["restored"] == ["x"]
+        await programs.second.let_all_go()
+        assert programs.has_kernel()
+        report = await programs.first.run({**programs.session, "code": "x + 1"}, None)
+        assert report.lost is not None
+        assert "x" in report.lost.restored
+
+
+async def test_a_kernel_that_is_there_is_left_as_it_is_by_a_person_who_starts_it(tmp_path: Path) -> None:
+    """Also while a step runs in it."""
+    async with two(tmp_path) as programs:
+        session_id = programs.session["session_id"]
+        running = programs.running(programs.first)
+        await programs.begun()
+        await programs.second.reopen_kernel(session_id)
+        await programs.first.interrupt(session_id)
+        await running
+        await programs.second.reopen_kernel(session_id)
+        assert len(programs.fakes.kernels) == 1

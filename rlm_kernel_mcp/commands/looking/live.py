@@ -1,8 +1,8 @@
 """The record as the commands read it, and which of its sessions a server drives just now.
 
 Is: opening the store of this user's servers, or saying that it may not be looked at; finding a session of any of them.
-Is not: the store, which a killed server leaves as it was. Above: `sessions.py`, `attach.py`, `trace.py`. Below: the
-store, `session/listing.py`.
+Is not: the store, which a killed server leaves as it was. Above: `sessions.py`, `attach.py`, `trace.py`,
+`kill.py`. Below: the store, `session/listing.py`.
 """
 
 from __future__ import annotations

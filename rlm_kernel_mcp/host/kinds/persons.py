@@ -1,0 +1,56 @@
+"""What a person asks of a session by a command: that its kernel ends, or is there again.
+
+Is: both, whoever uses the session. Is not: a program's own calls (`doors/registry_calls.py`), nor the commands
+(`commands/kill.py`, `commands/resume.py`). Above: `hosted_calls.py`. Below: `session/idle_watch.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.idle_watch import end_for_a_person
+from rlm_kernel_mcp.shielded import shielded
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.session.registry import Registry
+
+WHY: Final = "a person has ended it (`rlm-kernel-mcp kill`)"
+END_S: Final = 60.0
+"""How long the values of a session may take to be kept."""
+
+
+async def end_kernel(registry: Registry, session_id: str, caller: Caller) -> None:
+    """End a session's kernel and what runs in it, whoever uses it, and let the session go: its record has all of it.
+
+    Raises:
+        SessionNotFound: there is none. SessionBusy: another process has it and keeps it, or it answers a question of a
+            step of another session.
+    """
+    session = await registry.handles.get(session_id, caller.roots)
+    what = f"the end of {session_id}'s kernel"
+    try:
+        await shielded(end_for_a_person(session, WHY, registry.handles.let_go), what, within_s=END_S)
+    except TimeoutError:
+        raise SessionBusy(
+            f"The values of session {session_id} were not kept within {END_S:.0f} s: the disk of the session store "
+            "does not answer.",
+            "Call this again later.",
+        ) from None
+
+
+async def reopen_kernel(registry: Registry, session_id: str, caller: Caller) -> None:
+    """See that a session has its kernel, with what can be restored; then the record has what came back.
+
+    What is lost is told with the next step all the same.
+
+    Raises:
+        SessionNotFound: there is none. SessionFinalized: it needs no kernel any more. SessionBusy: no slot is free, or
+            another process has it. KernelDied, KernelStartFailed, SandboxUnavailable: none could be started.
+    """
+    async with registry.handles.in_use(session_id, caller) as session:
+        if not session.running:
+            session.require_ready()
+            async with session.kernel.reading():
+                await session.journal.settled()

@@ -1,0 +1,76 @@
+"""`kill` where nobody has the session, or somebody who cannot be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.commands.kill import kill
+from rlm_kernel_mcp.errors import SessionElsewhere, SessionNotFound
+from rlm_kernel_mcp.settings import Settings, load_settings
+from rlm_kernel_mcp.store.paths import snapshot_files
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+
+NOW = "2026-11-30T10:00:00.000Z"
+
+
+class Place:
+    """A state directory with a session and a child of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.environ = {"RLM_STATE_DIR": str(directory / "state"), "RLM_HOST_DIR": str(directory / "hosts")}
+        self.settings: Settings = load_settings(directory, self.environ)
+        self.store = Store.open(self.settings.state_dir)
+        self.store.add_session(SessionRecord("s_1", NOW, "text", "idle", last_used_at=NOW))
+        self.store.add_session(SessionRecord("s_2", NOW, "text", "idle", last_used_at=NOW, parent="s_1", depth=1))
+        self.store.add_event(EventRow("s_1", NOW, 1, "run_repl", result_status="ok", code="6 * 7"))
+        for path in self.files:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"x")
+        for session_id in ("s_1", "s_2"):
+            self.store.let_go(session_id)
+
+    @property
+    def files(self) -> list[Path]:
+        return snapshot_files(self.settings.state_dir, "s_1")
+
+    def kill(self, session_id: str = "s_1", *, forget: bool = False) -> int:
+        return kill(self.settings, self.environ, session_id, forget=forget)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_a_session_without_a_kernel_is_left_as_it_is(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert place.kill() == 0
+    assert capsys.readouterr().out == "Session s_1 has no kernel.\n"
+    assert place.store.session("s_1") is not None
+    assert all(path.exists() for path in place.files)
+
+
+def test_nothing_is_kept_of_a_session_that_is_to_be_forgotten_nor_of_its_children(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert place.kill(forget=True) == 0
+    assert "Session s_1 is forgotten" in capsys.readouterr().out
+    assert (place.store.session("s_1"), place.store.session("s_2"), list(place.store.events("s_1"))) == (None, None, [])
+    assert not any(path.exists() for path in place.files)
+    with pytest.raises(SessionNotFound):
+        place.kill()
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_a_server_without_a_host_is_not_asked_and_keeps_its_session(place: Place, *, forget: bool) -> None:
+    """This process is no host."""
+    lock = place.store.acquire("s_1")
+    assert lock is not None
+    with pytest.raises(SessionElsewhere, match=r"is driven by a server of its own \(pid \d+\)"):
+        place.kill(forget=forget)
+    assert place.store.session("s_1") is not None
+    lock.release()
