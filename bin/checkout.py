@@ -48,7 +48,7 @@ class Environment(NamedTuple):
         return f"{STAMP_NAME}-{self.extras}" if self.beside else STAMP_NAME
 
 
-CORE: Final = Environment(".venv", "console,test")
+CORE: Final = Environment(".venv", "test")
 STARTS: Final = (
     "import rlm_kernel_mcp.cli, rlm_kernel_mcp.server.app, rlm_kernel_mcp.session.registry, mcp.client.stdio",
     "import rlm_kernel_mcp.__main__, rlm_kernel_mcp.host.main, rlm_kernel_mcp.host.serving",

@@ -119,7 +119,7 @@ WAITS: Final = {
 }
 
 THIRD_PARTY: Final = {
-    "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "traitlets"},
+    "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "rich", "traitlets"},
     "host": {"anyio"},
     "server": {"anyio", "mcp", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core"},
@@ -139,7 +139,17 @@ THIRD_PARTY: Final = {
 }
 """What each part may import from outside; the parts not named: the standard library alone."""
 
-LATE: Final = {"IPython", "ipykernel", "jupyter_client", "jupyter_core", "openai", "sqlite3", "traitlets", "zmq"}
+LATE: Final = {
+    "IPython",
+    "ipykernel",
+    "jupyter_client",
+    "jupyter_core",
+    "openai",
+    "rich",
+    "sqlite3",
+    "traitlets",
+    "zmq",
+}
 """Not imported before `initialize` is answered: a client leaves a slow server behind after about a second."""
 
 READS_ITS_PROCESS: Final = {

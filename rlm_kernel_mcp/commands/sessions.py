@@ -1,7 +1,8 @@
 """`rlm-kernel-mcp sessions`: the sessions and the hosts of this user's servers, as tables or as JSON for scripts.
 
-Is: one line a session, and one a host. Is not: `rlm_list_sessions`, which puts its own server's sessions first. Above:
-`cli.py`. Below: `looking/live.py`, `looking/hosts.py`.
+Is: one line a session, and one a host; at a terminal in words and bars (`showing/session_rows.py`). Is not:
+`rlm_list_sessions`, which puts its own server's sessions first. Above: `cli.py`. Below: `looking/live.py`,
+`looking/hosts.py`, `showing/session_rows.py`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,25 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from rlm_kernel_mcp.commands.looking.hosts import Host, place_of, running_hosts
 from rlm_kernel_mcp.commands.looking.live import opened_store
+from rlm_kernel_mcp.commands.showing.session_rows import Row, show_sessions
 from rlm_kernel_mcp.commands.showing.table import aligned
+from rlm_kernel_mcp.commands.showing.terminal import is_terminal, printer
+from rlm_kernel_mcp.commands.showing.words import marks
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.front.front import NoHost
-from rlm_kernel_mcp.session.listing import counters_of, facts_of, is_live, recorded_status, waiting_answers
+from rlm_kernel_mcp.session.listing import (
+    counters_of,
+    facts_of,
+    is_live,
+    limits_of,
+    recorded_status,
+    waiting_answers,
+)
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -25,9 +37,6 @@ from rlm_kernel_mcp.text.wording import counted, damaged_words, waits_words
 
 HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "RUNTIME", "CHARS", "LAST USED", "CLIENT", "SERVER")
 HOSTS_HEAD = ("HOST", "VERSION", "CLIENTS")
-
-Row = tuple[SessionRecord, int | None, int]
-"""A session, the process that drives it, and for how many answers its step waits."""
 
 
 def list_sessions(settings: Settings, environ: Mapping[str, str], *, ended_too: bool, as_json: bool = False) -> int:
@@ -47,7 +56,9 @@ def list_sessions(settings: Settings, environ: Mapping[str, str], *, ended_too: 
         told = [{"pid": host.pid, "version": host.version, "clients": host.clients} for host in hosts]
         print(json.dumps({"hosts": told, "sessions": [_fields(*row) for row in rows]}))
         return 0
-    if rows:
+    if rows and is_terminal(sys.stdout):
+        show_sessions(rows, printer(), marks(), datetime.now(UTC))
+    elif rows:
         print("\n".join(aligned([HEAD, *(_cells(*row) for row in rows)])))
     else:
         print("no session" if ended_too else "no live session; --all lists ended ones too", file=sys.stderr)
@@ -99,15 +110,8 @@ def _fields(record: SessionRecord, holder: int | None, waits: int) -> dict[str, 
         "question": None if record.question is None else safe_text(record.question),
         "client": None if record.client is None else safe_text(record.client),
         "used": asdict(counters_of(record)),
-        "limits": _limits(record),
+        "limits": limits_of(record),
     }
-
-
-def _limits(record: SessionRecord) -> dict[str, int]:
-    """Of each counter the most that it may reach, as far as the record says it."""
-    found = json.loads(record.limits or "{}")
-    named = {"step_index": "max_steps", "runtime_ms": "max_runtime_ms", "budget_used": "budget_limit"}
-    return {counter: found[limit] for counter, limit in named.items() if type(found.get(limit)) is int}
 
 
 def _share(one: dict[str, Any], counter: str, unit: int = 1, suffix: str = "") -> str:

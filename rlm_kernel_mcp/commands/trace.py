@@ -2,7 +2,7 @@
 
 Is: the same events that `rlm_get_trace` gives in pages, uncut; or what the final answer cites, for programs. Is not: a
 request to a kernel: a console's cells that nobody has fetched yet are added when the agent reads the trace. Above:
-`cli.py`. Below: `looking/live.py`, `session/trace/reading.py`, `server/markdown.py`,
+`cli.py`. Below: `looking/live.py`, `showing/forms.py`, `showing/pager.py`, `session/trace/reading.py`,
 `session/evidence/annotations.py`. One that goes on is `following/follow.py`'s.
 """
 
@@ -12,29 +12,22 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from textwrap import indent
-from typing import Any, Final, Literal
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from rlm_kernel_mcp.commands.following.follow import follow
-from rlm_kernel_mcp.commands.following.json_view import json_line
 from rlm_kernel_mcp.commands.looking.live import find_session, opened_store
+from rlm_kernel_mcp.commands.showing.forms import Form, shown_as
+from rlm_kernel_mcp.commands.showing.pager import paged
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
-from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, extra_of
 from rlm_kernel_mcp.session.trace.reading import Nested, nested_trace, whole_trace
-from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.long_answers import PagedText
-from rlm_kernel_mcp.store.store import Store
-from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.text.wording import damaged_words
-
-INDENT: Final = "    "
-Form = Literal["text", "json", "jsonl"]
-"""How events are printed: for reading, as one JSON array, or as one JSON object a line."""
 
 
 def traced(settings: Settings, asked: Namespace) -> int:
@@ -51,8 +44,8 @@ def traced(settings: Settings, asked: Namespace) -> int:
         )
     if asked.children:
         with _store_with(settings, asked.session_id) as store:
-            _print_purpose(store, asked.session_id, form)
-            return _print_events(nested_trace(store, asked.session_id), form, of_many=True)
+            events = nested_trace(store, asked.session_id)
+            return _print_events(store, asked.session_id, events, form, of_many=True)
     if not asked.follow:
         return print_trace(settings, asked.session_id, form=form, as_annotations=asked.annotations)
     if asked.annotations:
@@ -78,21 +71,8 @@ def print_trace(settings: Settings, session_id: str, *, form: Form = "text", as_
     with _store_with(settings, session_id) as store:
         if as_annotations:
             return _print_annotations(store, session_id)
-        _print_purpose(store, session_id, form)
-        return _print_events((Nested(session_id, 0, event) for event in whole_trace(store, session_id)), form)
-
-
-def _print_purpose(store: Store, session_id: str, form: Form) -> None:
-    """For reading: what the session is for, and which client opened it."""
-    if form != "text":
-        return
-    try:
-        record = store.session(session_id, whole=False)
-    except SessionNotFound:  # it is damaged, which its trace need not be
-        return
-    if record is not None and record.question:
-        print(f"Question: {safe_text(record.question)}")
-        print(f"Client: {safe_text(record.client)}\n" if record.client else "")
+        events = (Nested(session_id, 0, event) for event in whole_trace(store, session_id))
+        return _print_events(store, session_id, events, form)
 
 
 @contextmanager
@@ -104,37 +84,28 @@ def _store_with(settings: Settings, session_id: str) -> Iterator[Store]:
         yield store
 
 
-def _print_events(events: Iterable[Nested], form: Form, *, of_many: bool = False) -> int:
-    """`of_many`: as JSON each says whose it is."""
-    damaged = shown = 0
-    begun = set[str]()
-    for one in events:
-        if one.event is None:
-            damaged += 1
-            continue
-        if form == "text":
-            print(_for_reading(one, one.event, begun))
-        else:
-            whose: dict[str, str | int] = {"session_id": one.session_id, "depth": one.depth} if of_many else {}
-            line = json_line(one.event, **whose)
-            print(line if form == "jsonl" else f"{',' if shown else '['}\n{line}", end="\n" if form == "jsonl" else "")
-        shown += 1
+def _print_events(store: Store, session_id: str, events: Iterable[Nested], form: Form, *, of_many: bool = False) -> int:
+    damaged = 0
+    shown = shown_as(form, of_many=of_many)
+    with paged() if form == "text" else nullcontext():
+        shown.begin(store, _record(store, session_id))
+        for one in events:
+            if one.event is None:
+                damaged += 1
+            else:
+                shown.event(one, one.event)
+        shown.end()
     if damaged:
         print(f"rlm-kernel-mcp: {damaged_words(damaged, 'event')}", file=sys.stderr)
-    if form == "json":
-        print("\n]" if shown else "[]")
-    elif form == "text" and not shown:
-        print("No events.")
     return 0
 
 
-def _for_reading(one: Nested, event: TraceEvent, begun: set[str]) -> str:
-    """Those of child sessions are indented. `begun`: which of these have a heading by now."""
-    heading = ""
-    if one.depth and one.session_id not in begun:
-        begun.add(one.session_id)
-        heading = f"Child session {one.session_id}:\n\n"
-    return indent(heading + markdown.event(event), INDENT * one.depth) + "\n"
+def _record(store: Store, session_id: str) -> SessionRecord | None:
+    """The session's record, unless it is damaged."""
+    try:
+        return store.session(session_id, whole=False)
+    except SessionNotFound:
+        return None
 
 
 def _print_annotations(store: Store, session_id: str) -> int:

@@ -158,6 +158,13 @@ def counters_of(record: SessionRecord) -> Counters:
     return Counters(**{field.name: found.get(field.name, 0) for field in fields(Counters)})
 
 
+def limits_of(record: SessionRecord) -> dict[str, int]:
+    """Of each counter the most that it may reach, as far as the record says it."""
+    found = json.loads(record.limits or "{}")
+    named = {"step_index": "max_steps", "runtime_ms": "max_runtime_ms", "budget_used": "budget_limit"}
+    return {counter: found[limit] for counter, limit in named.items() if type(found.get(limit)) is int}
+
+
 def facts_of(record: SessionRecord) -> tuple[int | None, str | None]:
     """Of a recorded session's first context the length, None while that is not loaded, and the hash.
 

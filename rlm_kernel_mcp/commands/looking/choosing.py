@@ -9,6 +9,7 @@ import sys
 from typing import Final
 
 from rlm_kernel_mcp.commands.looking.live import NAMED_MAX, has_kernel
+from rlm_kernel_mcp.commands.showing.terminal import is_terminal
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -35,7 +36,7 @@ def the_one(store: Store) -> SessionRecord:
 
 def _chosen(found: list[SessionRecord]) -> SessionRecord:
     """By its place in the list, or by its id. The question is no output: that may be taken by a program."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not is_terminal(sys.stdin, sys.stderr):
         more = f" and {len(found) - NAMED_MAX:,} more" if len(found) > NAMED_MAX else ""
         named = ", ".join(record.session_id for record in found[:NAMED_MAX])
         raise InvalidInput(f"{len(found):,} sessions have a kernel: {named}{more}.", "Name one of them.")

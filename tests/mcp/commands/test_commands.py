@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.commands.trace import Form, print_trace
+from rlm_kernel_mcp.commands.showing.forms import Form
+from rlm_kernel_mcp.commands.trace import print_trace
 from rlm_kernel_mcp.settings import load_settings
 from tests.mcp.line_client import LineClient
 from tests.specs import write_spec

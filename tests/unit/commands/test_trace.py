@@ -12,6 +12,8 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.commands.following.follow import Following
+from rlm_kernel_mcp.commands.showing import forms
+from rlm_kernel_mcp.commands.showing.terminal import Plain
 from rlm_kernel_mcp.commands.trace import print_trace, traced
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.account import Account
@@ -179,3 +181,17 @@ def test_one_json_value_cannot_be_followed(settings: Settings) -> None:
     with pytest.raises(InvalidInput, match="--format json does not go with --follow") as refused:
         traced(settings, asked)
     assert "--format jsonl" in refused.value.next_step
+
+
+def test_at_a_terminal_the_trace_is_laid_out_for_a_person(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is piped, and what scripts read, is as ever."""
+    monkeypatch.setattr(forms, "is_terminal", lambda *streams: True)
+    monkeypatch.setattr(forms, "printer", lambda: Plain(60))
+    assert print_trace(settings, "s_1") == 0
+    heading, empty, rule, *rest = capsys.readouterr().out.splitlines()
+    assert (heading.split()[0], empty, rule.startswith("── answer ─")) == ("s_1", "", True)
+    assert rest[0] == f"    {WHOLE}"
+    assert print_trace(settings, "s_1", form="jsonl") == 0
+    assert json.loads(capsys.readouterr().out)["result"] == WHOLE
