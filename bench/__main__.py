@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from bench.bars import (
 from bench.floors import machine, parts
 from bench.floors import steps as step_floors
 from bench.measure import Amounts, Row
+from bench.progress import line
 
 Part = Callable[[Amounts], Awaitable[list[Row]]]
 
@@ -136,8 +138,9 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 async def run(names: Sequence[str], amounts: Amounts) -> list[Row]:
     """Run the parts, one after the other."""
     rows = []
-    for name in names:
-        print(f"{name} ...", file=sys.stderr, flush=True)
+    begun = time.monotonic()
+    for done, name in enumerate(names):
+        print(f"{line('bench', done, len(names), time.monotonic() - begun)}: {name} ...", file=sys.stderr, flush=True)
         rows += await (PARTS | FLOORS)[name](amounts)
     return rows
 

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
+from bench.progress import told
 from rlm_kernel_mcp.kernel.placement.container.arguments import CODE_LABEL, USER, labels_argv
 from rlm_kernel_mcp.kernel_code import kernel_code, kernel_side
 from rlm_kernel_mcp.variables.table import TABLE
@@ -161,7 +162,8 @@ def unpack_debian(directory: Path, root: Path) -> None:
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
-    for archive in sorted(archives.glob("*.deb")):
+    fetched = sorted(archives.glob("*.deb"))
+    for archive in told(fetched, len(fetched), "packages"):
         if archive.name.partition("_")[0] not in NOT_NEEDED:
             unpack(archive, root)
     for name in NOT_NEEDED_BELOW:

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from mcp import Client
 
+from bench.progress import Heard, heard
+
 CITATIONS_SHOWN: Final = 3
 """The first ones, and the last ones."""
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -51,7 +53,10 @@ class Agent:
         Raises:
             SessionFailed: the server refused, with its words.
         """
-        envelope = await self._answer(tool, arguments)
+        return await self._data(tool, arguments)
+
+    async def _data(self, tool: str, arguments: dict[str, object], heard: Heard | None = None) -> dict[str, Any]:
+        envelope = await self._answer(tool, arguments, heard)
         if not envelope["ok"]:
             raise SessionFailed(f"{tool}: {envelope['error']['message']} {envelope['error']['next_step']}")
         data: dict[str, Any] = envelope["data"]
@@ -69,8 +74,9 @@ class Agent:
         error: dict[str, Any] = envelope["error"]
         return error
 
-    async def _answer(self, tool: str, arguments: dict[str, object]) -> dict[str, Any]:
-        result = await self._client.call_tool(tool, arguments)
+    async def _answer(self, tool: str, arguments: dict[str, object], heard: Heard | None = None) -> dict[str, Any]:
+        """`heard`: is told how far the call is."""
+        result = await self._client.call_tool(tool, arguments, progress_callback=heard)
         (block,) = result.content
         assert block.type == "text"
         self.chars_received += len(block.text)
@@ -80,7 +86,8 @@ class Agent:
     async def open(self, paths: Sequence[str], **limits: int) -> tuple[dict[str, Any], float]:
         """Open a session over files; returns what the server says about the context, and the seconds it took."""
         started = time.perf_counter()
-        opened = await self.call("rlm_init_context", context_paths=list(paths), **limits)
+        with heard("bytes of the context") as on_progress:
+            opened = await self._data("rlm_init_context", {"context_paths": list(paths), **limits}, on_progress)
         self.session_id = opened["session_id"]
         return opened["context"], time.perf_counter() - started
 

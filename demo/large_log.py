@@ -2,7 +2,7 @@
 
 Is: a seeded log of a service, minute by minute; each minute is one of a few dozen that were made beforehand, with its
 own time and its own request ids put in. Is not: a reader; what is counted is what was put in, so that whoever reads the
-file has to find the same by himself. Above: `large_questions.py`. Below: the standard library.
+file has to find the same by himself. Above: `large_questions.py`. Below: `bench/progress.py`.
 
     2026-03-01T00:00:00.041 INFO  [auth-3] request q0000000-0007 begun path=/api/v1/items/4133 peer=10.7.0.19
 """
@@ -18,7 +18,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from bench.progress import told
+
 MB: Final = 1 << 20
+PAUSE_S: Final = 0.1
+"""Between two times that a person is told how far it is."""
 SEED: Final = 11
 FIRST_MINUTE: Final = datetime(2026, 3, 1)  # noqa: DTZ001 (a log's own clock)
 MINUTES_MADE: Final = 48
@@ -94,7 +98,7 @@ def write_log(path: Path, megabytes: int, seed: int = SEED) -> Truth:
     open_requests: list[str] = []
     last = ""
     with path.open("wb", buffering=0) as file:
-        for minute in range(minutes):
+        for minute in told(range(minutes), minutes, "minutes of the log", PAUSE_S):
             if minute in silent:
                 continue
             one = rng.choice(made)

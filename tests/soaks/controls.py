@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench.progress import told
 from bench.report import machine, now
 from tests.parts import ROOT
 from tests.soaks._attacks import ATTACKS, Attack
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"{now()}, {machine()}\n" + "".join(f"{side.name}: {revision(side.root)}\n" for side in sides))
     attacks = [attack.only(options.tier) for attack in ATTACKS if options.row is None or attack.row in options.row]
     began, total = time.monotonic(), dict[str, int]()
-    for _ in range(options.count):
+    for _ in told(range(options.count), options.count, "rounds"):
         found = run(sides, attacks)
         total = {name: total.get(name, 0) + count for name, count in found.items()}
     print(json.dumps({"soak": "controls", "s": round(time.monotonic() - began), **total}))

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from bench.progress import told
 from tests.escape.answered import answered
 from tests.escape.attack_server import AttackServer, Seen
 from tests.escape.canaries import PROGRAM, users
@@ -112,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
     everything = [*read_corpus(), *read_corpus(asking=True)]
     cases = [case for case in everything if not options.category or case.category in options.category]
     total: Counter[str] = Counter()
-    for _ in range(options.count):
+    for _ in told(range(options.count), options.count, "rounds"):
         total.update(
             run(
                 options.user or [*users()],

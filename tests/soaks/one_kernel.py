@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from bench.progress import told
 from tests.escape.walls.cages import kinds
 from tests.kernel.clients.test_one_kernel_for_both import PLACES, differences
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="no chance is in it: taken, as by every soak, and not used")
     options = parser.parse_args(argv)
     compared, found = 0, 0
-    for _ in range(options.count):
+    for _ in told(range(options.count), options.count, "rounds"):
         for kind in kinds():
             different = differences(kind, PLACES)
             compared, found = compared + len(PLACES), found + len(different)

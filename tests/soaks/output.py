@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import psutil
 
+from bench.progress import told
 from rlm_kernel_mcp.store.store import Store
 from tests.mcp.line_client import LineClient
 from tests.soaks.calls import serving
@@ -170,7 +171,7 @@ def run(directory: Path, count: int, seed: int, flushes: int, say: Callable[[str
         output = Output(client, random.Random(seed), say)
         output.one("flushed lines", LINES, [(0.2, STOP_S)])
         say(f"{LINES:,} flushed lines, the server stopped for {STOP_S} s: lost {output.lost}")
-        for number in range(count):
+        for number in told(range(count), count, "steps"):
             way = output.random.choice(sorted(WAYS))
             stops = [(output.random.random(), STOP_S * output.random.random() ** 2) for _ in range(1 + number % 3)]
             output.one(way, output.random.randrange(1_000, LINES), stops)

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import psutil
 
+from bench.progress import told
 from rlm_kernel_mcp.store.store import EventRow, Store
 from tests.faults.disk import SmallDisk
 from tests.mcp.line_client import SERVE, WAIT_S, LineClient
@@ -207,7 +208,7 @@ def main(argv: Sequence[str]) -> int:
     counts: Counter[str] = Counter()
     slowest: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="soak-") as directory, scene(Path(directory)) as there:
-        for _ in range(found.count):
+        for _ in told(range(found.count), found.count, "stoppages"):
             one = rng.choice(there.kinds())
             there.slowest_neighbour_s = 0.0
             name = one.__name__

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench.progress import told
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.store.database.records import EVENT_COLUMNS, SESSION_COLUMNS
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
@@ -148,7 +149,7 @@ def trials(count: int, seed: int) -> tuple[Counter[str], list[str]]:
         kinds: list[tuple[str, str, Damage]] = [("live", "sessions.db", change_byte)] * 6
         kinds += [("killed", "sessions.db-wal", change_byte)] * 2
         kinds += [("live", "sessions.db", cut_off), ("live", "sessions.db", change_type)]
-        for number in range(count):
+        for number in told(range(count), count, "trials"):
             rng = random.Random(f"{seed}/{number}")
             kind, file, damage = kinds[number % len(kinds)]
             trial = origin / "trial"

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.progress import told
 from tests.parts import ROOT
 
 RESULTS: Final = ROOT / "bench" / "soak" / "suite.txt"
@@ -80,7 +81,7 @@ def repeat(one_run: Callable[[int], Run], count: int, results: Path, about: str)
             print(line, file=file, flush=True)
 
         tell(about)
-        for number in range(1, count + 1):
+        for number in told(range(1, count + 1), count, "runs"):
             runs.append(one_run(number))
             last = runs[-1]
             tell(f"run {number}: {last.seconds:.0f} s, {last.passed} passed, {len(last.failed)} failed")
