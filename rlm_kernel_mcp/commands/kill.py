@@ -24,12 +24,12 @@ def kill(settings: Settings, environ: Mapping[str, str], session_id: str, *, for
         SessionNotFound: there is no such session. SessionElsewhere: a server has it that cannot be asked. SessionBusy.
     """
     with opened_store(settings) as store:
-        find_session(store, session_id)
-        if (holder := store.holder(session_id)) is None:
-            said = f"Session {session_id} has no kernel."
-        else:
+        has_one = find_session(store, session_id).kernel_pid != 0
+        if (holder := store.holder(session_id)) is not None:
             _require_host(settings, environ, session_id, holder)
             ask_host(lambda link: link.end_kernel(session_id))
+        said = f"Session {session_id} has no kernel."
+        if has_one and holder is not None:
             said = f"The kernel of session {session_id} has ended; its values are kept, and come back on use."
         if forget:
             if not store.forget(session_id):

@@ -263,6 +263,10 @@ class Handles:
             self.let_go(session)
         elif session_id in self._turns:
             raise SessionBusy(f"Session {session_id} is just being opened there.", "Call the tool again.")
+        await self.settled(session_id)
+
+    async def settled(self, session_id: str) -> None:
+        """Return when the record has all of a session; of one that was let go, when others may have it."""
         await self._writer.settled(session_id)
 
     def let_go(self, session: Session) -> None:

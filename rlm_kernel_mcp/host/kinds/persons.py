@@ -32,6 +32,7 @@ async def end_kernel(registry: Registry, session_id: str, caller: Caller) -> Non
     what = f"the end of {session_id}'s kernel"
     try:
         await shielded(end_for_a_person(session, WHY, registry.handles.let_go), what, within_s=END_S)
+        await registry.handles.settled(session_id)
     except TimeoutError:
         raise SessionBusy(
             f"The values of session {session_id} were not kept within {END_S:.0f} s: the disk of the session store "
