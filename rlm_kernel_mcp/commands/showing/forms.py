@@ -45,13 +45,22 @@ def shown_as(form: Form, *, of_many: bool = False) -> Shown:
     return AsJson(is_array=form == "json", of_many=of_many)
 
 
-class OnTerminal:
+class ForReading:
+    """What both forms for people have."""
+
+    _shown = 0
+
+    def end(self) -> None:
+        if not self._shown:
+            print("No events.")
+
+
+class OnTerminal(ForReading):
     """In colours where there are any."""
 
     def __init__(self) -> None:
         self._printer, self._marks = printer(), marks()
         self._steps = Steps(self._printer, self._marks)
-        self._shown = 0
 
     def begin(self, store: Store, record: SessionRecord | None) -> None:
         if record is not None:
@@ -63,18 +72,13 @@ class OnTerminal:
             self._steps.child(one.session_id, one.depth)
         self._steps.event(event, one.depth)
 
-    def end(self) -> None:
-        if not self._shown:
-            print("No events.")
 
-
-class AsText:
+class AsText(ForReading):
     """As `rlm_get_trace` gives it."""
 
     def __init__(self) -> None:
         self._begun = set[str]()
         """Child sessions that have a heading by now."""
-        self._shown = 0
 
     def begin(self, store: Store, record: SessionRecord | None) -> None:
         del store
@@ -89,10 +93,6 @@ class AsText:
             self._begun.add(one.session_id)
             heading = f"Child session {one.session_id}:\n\n"
         print(indent(heading + markdown.event(event), INDENT * one.depth) + "\n")
-
-    def end(self) -> None:
-        if not self._shown:
-            print("No events.")
 
 
 class AsJson:

@@ -46,7 +46,8 @@ def show_heading(store: Store, record: SessionRecord, printer: Printer, drawn: M
     steps = [head.row for head in store.heads(record.session_id) if head.row.action == "run_repl"]
     row: list[Part] = []
     for place, height in heights([step.duration_ms for step in steps], printer.width):
-        row.append((drawn.levels[height], COLOUR.get(steps[place].result_status, "dim")))
+        style: Style = COLOUR.get(steps[place].result_status, "dim")
+        row.append((drawn.levels[height], style))
     if row:
         printer.line(*row)
     printer.line()

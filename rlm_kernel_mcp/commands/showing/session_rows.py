@@ -33,7 +33,7 @@ def show_sessions(rows: Sequence[Row], printer: Printer, drawn: Marks, now: date
     for (record, holder, _), cells in zip(rows, lines, strict=True):
         status = recorded_status(record, driven=holder is not None)
         before, state, after = cells[:STATE], cells[STATE], cells[STATE + 1 :]
-        style = STYLE_OF.get(status, "plain")
+        style: Style = STYLE_OF.get(status, "plain")
         printer.line(("  ".join([*before, ""]), "plain"), (f"{state}  ", style), ("  ".join(after), "plain"))
         if record.question:
             printer.line((f"    {one_line(record.question)[: max(printer.width - 4, 8)]}", "dim"))

@@ -88,7 +88,7 @@ class Steps:
                 self._text(paragraph, "", "answer", depth)
 
     def _other(self, event: TraceEvent, depth: int) -> None:
-        style = STYLE_OF.get(event.action, "dim")
+        style: Style = STYLE_OF.get(event.action, "dim")
         words = f"{event.action}, {event.result_status}: {event.summary}" if event.summary else event.action
         self._text(f"{words}{self._marks.dot}{clock(event.ts)}", self._marks.event, style, depth)
         self._lines(told(event.facts), self._marks.event, style, depth)
