@@ -51,6 +51,6 @@ def _require_host(settings: Settings, environ: Mapping[str, str], session_id: st
     if other is None:
         who = f"pid {holder}" if holder else "its pid is not known"
         raise SessionElsewhere(
-            f"Session {session_id} is driven by a server of its own ({who}), which is no host and cannot be asked.",
+            f"Session {session_id} is driven by a server ({who}) that is no host of yours, and cannot be asked.",
             "End that server's client: its kernels end with it, and the values of all its sessions are kept.",
         )

@@ -70,7 +70,7 @@ def test_a_server_without_a_host_is_not_asked_and_keeps_its_session(place: Place
     """This process is no host."""
     lock = place.store.acquire("s_1")
     assert lock is not None
-    with pytest.raises(SessionElsewhere, match=r"is driven by a server of its own \(pid \d+\)"):
+    with pytest.raises(SessionElsewhere, match=r"is driven by a server \(pid \d+\) that is no host of yours"):
         place.kill(forget=forget)
     assert place.store.session("s_1") is not None
     lock.release()
