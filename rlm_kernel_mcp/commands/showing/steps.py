@@ -7,15 +7,18 @@ ours. Is not: the events, which come safe, nor their form for pipes (`server/mar
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from rlm_kernel_mcp.commands.showing.heading import one_line
 from rlm_kernel_mcp.commands.showing.terminal import Part, Printer, Style
 from rlm_kernel_mcp.commands.showing.words import Marks, clock, lasted
 from rlm_kernel_mcp.server.pages.facts import told
 from rlm_kernel_mcp.server.pages.footnotes import evidence
 from rlm_kernel_mcp.session.evidence.citations import Checked
+from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.text.wording import counted
 
@@ -92,7 +95,28 @@ class Steps:
         words = f"{event.action}, {event.result_status}: {event.summary}" if event.summary else event.action
         self._text(f"{words}{self._marks.dot}{clock(event.ts)}", self._marks.event, style, depth)
         self._lines(told(event.facts), self._marks.event, style, depth)
-        self._text(event.stdout or "", self._marks.printed, "dim", depth)
+        if event.action == QUESTIONS:
+            for line in (event.stdout or "").splitlines():
+                self._question(line, depth)
+
+    def _question(self, line: str, depth: int) -> None:
+        """One of those that were asked together, by its line of JSON, whose texts are the code's and the model's."""
+        try:
+            one = json.loads(line)
+        except ValueError:
+            self._lines([line], self._marks.printed, "dim", depth)
+            return
+        tokens = one.get("tokens_in", 0) + one.get("tokens_out", 0)
+        said = [
+            f"{one.get('number', '')} {one.get('fate', '')}".strip(),
+            one.get("error_code"),
+            one.get("child_session"),
+        ]
+        said += [counted(tokens, "token")] if tokens else []
+        asked = " / ".join(one_line(one[name]) for name in ("prompt", "text") if one.get(name))
+        self._lines([f"{', '.join(filter(None, said))}: {asked}"], self._marks.printed, "dim", depth)
+        if one.get("answer"):
+            self._lines([one_line(one["answer"])], self._marks.result, "asked", depth)
 
     def _rule(self, label: str, right: str, style: Style, depth: int) -> None:
         rule, indent = self._marks.rule, INDENT * depth

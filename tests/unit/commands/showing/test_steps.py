@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any, Final
 
@@ -85,6 +86,22 @@ def test_what_is_no_step_is_a_line_with_its_facts() -> None:
         "# - restored: `x`",
     ]
     assert lines.style_of("restore, ok") == "gone"
+
+
+def test_questions_that_were_asked_together_have_a_line_each_and_their_answers_one() -> None:
+    """Whatever is in their texts is no line of its own, and acts on no terminal."""
+    asked = {"number": 1, "fate": "answered", "tokens_in": 300, "tokens_out": 10, "prompt": "a\nb", "text": "\u202ec"}
+    failed = {"number": 2, "fate": "failed", "error_code": "refused", "prompt": "d", "child_session": "s_2"}
+    answered = asked | {"answer": "# restore\nyes"}
+    stdout = "\n".join(json.dumps(one) for one in (answered, failed)) + "\nno JSON"
+    lines = shown(action="subcalls", code=None, summary="2 questions", stdout=stdout)
+    assert lines.texts == [
+        "# subcalls, ok: 2 questions - 10:00:59",
+        "| 1 answered, 310 tokens: a b / \\u202ec",
+        "=> # restore yes",
+        "| 2 failed, refused, s_2: d",
+        "| no JSON",
+    ]
 
 
 def test_an_answer_stands_with_what_it_cites() -> None:
