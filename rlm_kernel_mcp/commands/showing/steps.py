@@ -96,7 +96,7 @@ class Steps:
         self._text(f"{words}{self._marks.dot}{clock(event.ts)}", self._marks.event, style, depth)
         self._lines(told(event.facts), self._marks.event, style, depth)
         if event.action == QUESTIONS:
-            for line in (event.stdout or "").splitlines():
+            for line in filter(None, (event.stdout or "").split("\n")):
                 self._question(line, depth)
 
     def _question(self, line: str, depth: int) -> None:
