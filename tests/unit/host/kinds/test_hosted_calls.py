@@ -328,8 +328,7 @@ async def test_a_kernel_that_a_person_starts_again_stays_when_that_program_has_g
         await programs.first.end_kernel(session_id)
         await programs.second.reopen_kernel(session_id)
         events = await programs.first.trace({**programs.session, "detail": "full"})
-        assert events[-1].action == "restore"
-        assert events[-1].facts["restored"] == ["x"]
+        assert (events[-1].action, "x" in events[-1].facts["restored"]) == ("restore", True)
         await programs.second.let_all_go()
         assert programs.has_kernel()
         report = await programs.first.run({**programs.session, "code": "x + 1"}, None)
