@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from rlm_kernel_mcp.commands.showing.heading import one_line
 from rlm_kernel_mcp.commands.showing.terminal import Part, Printer, Style
-from rlm_kernel_mcp.commands.showing.words import Marks, clock, lasted
+from rlm_kernel_mcp.commands.showing.words import Marks, between_ms, clock, lasted
 from rlm_kernel_mcp.server.pages.facts import told
 from rlm_kernel_mcp.server.pages.footnotes import evidence
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -23,6 +23,8 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.text.wording import counted
 
 INDENT: Final = "    "
+PAUSE_MS: Final = 1_000
+"""From which on it is said how long it was between two steps."""
 STATUSES: Final[Mapping[str, str]] = {
     "timeout": "ran out of time",
     "kernel_died": "its kernel died",
@@ -45,11 +47,14 @@ class Steps:
     def __init__(self, printer: Printer, marks: Marks) -> None:
         self._printer, self._marks = printer, marks
         self._children = set[str]()
+        self._before: dict[int, TraceEvent] = {}
+        """The step before, by depth, where nobody was waited for in it: that is no part of its duration."""
 
     def child(self, session_id: str, depth: int) -> None:
         """What follows is a child session's; said once."""
         if session_id not in self._children:
             self._children.add(session_id)
+            self._before.pop(depth, None)
             self._rule(f"child session {session_id}", "", "asked", depth)
 
     def event(self, event: TraceEvent, depth: int = 0) -> None:
@@ -69,6 +74,7 @@ class Steps:
         if "cost" in event.facts:
             said.append(counted(event.facts["cost"], "character"))
         said += [f"{name} {count:,}" for name, count in event.functions.items()]
+        said += [] if is_person else self._pause(event, depth)
         is_fine = event.result_status in ("ok", "running")
         style: Style = "person" if is_person else "head" if is_fine else "bad"
         self._rule(label, self._marks.dot.join([*said, clock(event.ts)]), style, depth)
@@ -81,6 +87,13 @@ class Steps:
             self._text(words, self._marks.stderr, "bad", depth)
         if event.contexts_changed:
             self._text(f"changed on disk: {', '.join(event.contexts_changed)}", self._marks.event, "gone", depth)
+
+    def _pause(self, event: TraceEvent, depth: int) -> Iterator[str]:
+        """How long the agent took for it, where that is long enough to be said."""
+        before, self._before[depth] = self._before.get(depth), event
+        waited_ms = 0 if before is None else between_ms(before.ts, before.duration_ms, event.ts)
+        if waited_ms >= PAUSE_MS:
+            yield f"{lasted(waited_ms)} after the step before"
 
     def _answer(self, event: TraceEvent, depth: int) -> None:
         self._rule("answer", self._marks.dot.join([event.result_status, clock(event.ts)]), "answer", depth)
@@ -96,6 +109,7 @@ class Steps:
         self._text(f"{words}{self._marks.dot}{clock(event.ts)}", self._marks.event, style, depth)
         self._lines(told(event.facts), self._marks.event, style, depth)
         if event.action == QUESTIONS:
+            self._before.pop(depth, None)
             for line in filter(None, (event.stdout or "").split("\n")):
                 self._question(line, depth)
 

@@ -66,6 +66,15 @@ def ago(iso: str, now: datetime) -> str:
     return "now"
 
 
+def between_ms(iso: str, ms: int, later_iso: str) -> int:
+    """From the end of what began at a time and took so long until another time; 0 where one of them is no time."""
+    try:
+        found = datetime.fromisoformat(later_iso) - datetime.fromisoformat(iso)
+    except (ValueError, TypeError):
+        return 0
+    return max(round(found.total_seconds() * 1_000) - ms, 0)
+
+
 def clock(iso: str) -> str:
     """The time of day in a time of the record."""
     return iso[11:19] if len(iso) > len("2026-11-30T10:00") else iso

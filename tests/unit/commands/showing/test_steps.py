@@ -113,6 +113,20 @@ def test_an_answer_stands_with_what_it_cites() -> None:
     assert any("a.txt:1" in line and "verified" in line for line in lines.texts)
 
 
+def test_a_step_says_how_long_it_came_after_the_one_before_where_nobody_waited_for_answers() -> None:
+    """Less than a second is nothing to speak of, and a person's cell is no step of the agent's."""
+    lines = Lines(120)
+    steps = Steps(lines, COARSE)
+    console, asked = {"source": "console"}, {"action": "subcalls", "code": None}
+    events: list[tuple[int, dict[str, Any]]] = [(0, {}), (41, {}), (41, console), (42, {}), (50, asked), (59, {})]
+    for second, fields in events:
+        of_all = {"ts": f"2026-11-30T10:00:{second:02}.500Z", "code": "a", "duration_ms": 500}
+        steps.event(replace(STEP, **(of_all | fields)))
+    rules = [line for line in lines.texts if line.startswith("-- ")]
+    assert ["after the step before" in line for line in rules] == [False, True, False, False, False]
+    assert "40.50 s after the step before" in rules[1]
+
+
 def test_what_a_child_did_is_indented_below_a_rule_of_its_own_which_stands_once() -> None:
     lines = Lines()
     steps = Steps(lines, COARSE)

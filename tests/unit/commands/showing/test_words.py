@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rlm_kernel_mcp.commands.showing.words import COARSE, FINE, ago, bar, clock, heights, lasted, marks
+from rlm_kernel_mcp.commands.showing.words import COARSE, FINE, ago, bar, between_ms, clock, heights, lasted, marks
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,20 @@ def test_a_duration_has_the_unit_that_a_person_would_take(ms: int, said: str) ->
 def test_a_time_is_told_by_how_long_ago_it_was(iso: str, said: str) -> None:
     """What is no time, or one without a zone, is told as it is."""
     assert ago(iso, datetime(2026, 11, 30, 10, 1, tzinfo=UTC)) == said
+
+
+@pytest.mark.parametrize(
+    ("iso", "later", "ms"),
+    [
+        ("2026-11-30T10:00:00.000Z", "2026-11-30T10:00:41.250Z", 41_000),
+        ("2026-11-30T10:00:00.000Z", "2026-11-30T10:00:00.100Z", 0),
+        ("2026", "2026-11-30T10:00:41.250Z", 0),
+        ("2026-11-30T10:00:00", "2026-11-30T10:00:41.250Z", 0),
+    ],
+)
+def test_between_two_steps_is_what_is_left_without_the_first_one(iso: str, later: str, ms: int) -> None:
+    """Of times that cannot be compared, nothing."""
+    assert between_ms(iso, 250, later) == ms
 
 
 def test_of_a_time_of_the_record_the_clock_is_shown() -> None:
