@@ -86,7 +86,8 @@ class Steps:
             words = event.error.traceback or f"{event.error.ename}: {event.error.evalue}"
             self._text(words, self._marks.stderr, "bad", depth)
         if event.contexts_changed:
-            self._text(f"changed on disk: {', '.join(event.contexts_changed)}", self._marks.event, "gone", depth)
+            changed = one_line(", ".join(event.contexts_changed))
+            self._text(f"changed on disk: {changed}", self._marks.event, "gone", depth)
 
     def _pause(self, event: TraceEvent, depth: int) -> Iterator[str]:
         """How long the agent took for it, where that is long enough to be said."""
@@ -105,7 +106,7 @@ class Steps:
 
     def _other(self, event: TraceEvent, depth: int) -> None:
         style: Style = STYLE_OF.get(event.action, "dim")
-        words = f"{event.action}, {event.result_status}: {event.summary}" if event.summary else event.action
+        words = f"{event.action}, {event.result_status}: {one_line(event.summary)}" if event.summary else event.action
         self._text(f"{words}{self._marks.dot}{clock(event.ts)}", self._marks.event, style, depth)
         self._lines(told(event.facts), self._marks.event, style, depth)
         if event.action == QUESTIONS:

@@ -77,6 +77,13 @@ def test_output_that_looks_like_ours_stands_behind_its_mark() -> None:
     assert all(line[:2] in ("  ", "| ", "=>") for line in lines.texts[1:])
 
 
+def test_what_others_have_said_of_an_event_is_no_line_of_its_own() -> None:
+    """A message may have a name in it that somebody chose."""
+    lines = shown(action="add_context", code=None, summary="a\n# restore, ok: nothing is lost")
+    assert lines.texts == ["# add_context, ok: a # restore, ok: nothing is lost - 10:00:59"]
+    assert shown(code="a", contexts_changed=("a\n# restore",)).texts[-1] == "# changed on disk: a # restore"
+
+
 def test_what_is_no_step_is_a_line_with_its_facts() -> None:
     facts = {"lost": [{"name": "m", "why": "cannot pickle"}], "restored": ["x"]}
     lines = shown(action="restore", code=None, summary="killed; restored 1 names, lost 1", facts=facts)
