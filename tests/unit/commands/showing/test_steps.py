@@ -127,7 +127,7 @@ def test_a_step_says_how_long_it_came_after_the_one_before_where_nobody_waited_f
     console, asked = {"source": "console"}, {"action": "subcalls", "code": None}
     events: list[tuple[int, dict[str, Any]]] = [(0, {}), (41, {}), (41, console), (42, {}), (50, asked), (59, {})]
     for second, fields in events:
-        of_all = {"ts": f"2026-11-30T10:00:{second:02}.500Z", "code": "a", "duration_ms": 500}
+        of_all: dict[str, Any] = {"ts": f"2026-11-30T10:00:{second:02}.500Z", "code": "a", "duration_ms": 500}
         steps.event(replace(STEP, **(of_all | fields)))
     rules = [line for line in lines.texts if line.startswith("-- ")]
     assert ["after the step before" in line for line in rules] == [False, True, False, False, False]
