@@ -74,6 +74,8 @@ class LoadContextRequest(TypedDict):
     add: NotRequired[Literal["text", "json", "value", "again"]]
     """It comes beside the first one: a text, the value of a JSON text, the same as `marshal` has written it, or a text
     in place of what was added last."""
+    later: NotRequired[Literal[True]]
+    """It comes with its cell of a notebook that runs again (`both_sides/recorded_cells.py`)."""
     chars: NotRequired[int]
     """Of the JSON text behind a `value`."""
     claims_before: NotRequired[int]

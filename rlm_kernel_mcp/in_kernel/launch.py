@@ -14,7 +14,7 @@ import socket
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -35,8 +35,10 @@ REASON_CHARS: Final = 1_000
 TRACEBACK_CHARS: Final = 4_000
 """Characters of a report on a failed start: both texts fit one datagram, however they are escaped."""
 OWNED: Final = "--owned"
+NOTEBOOK: Final = "--notebook"
 _FLAGS: Final = (
-    "-f", "--policy", "--sockets", "--scratch", "--status-fd", "--descriptor-fd", OWNED, "--container", "--code",
+    "-f", "--policy", "--sockets", "--scratch", "--status-fd", "--descriptor-fd", OWNED, NOTEBOOK, "--container",
+    "--code",
 )  # fmt: skip
 
 
@@ -53,6 +55,8 @@ class Options:
     descriptor_fd: int
     owned: bool
     """Whether our own host started it."""
+    notebook: bool = False
+    """Whether a notebook of a session runs again in it (`in_kernel/notebook/replay.py`)."""
     container: str = ""
     """In a container: path of the socket on which the host hands over what a container cannot inherit."""
     code: str = ""
@@ -67,7 +71,7 @@ def parse_options(argv: Sequence[str]) -> Options:
     given: dict[str, str] = {}
     words = iter(argv)
     for flag in words:
-        if flag not in _FLAGS or (value := "" if flag == OWNED else next(words, None)) is None:
+        if flag not in _FLAGS or (value := "" if flag in (OWNED, NOTEBOOK) else next(words, None)) is None:
             raise SystemExit(f"rlm-kernel: {flag!r} is not an option, or has no value; there are {', '.join(_FLAGS)}")
         given[flag] = value
     if "-f" not in given or "--policy" not in given:
@@ -80,6 +84,7 @@ def parse_options(argv: Sequence[str]) -> Options:
         status_fd=int(given.get("--status-fd", -1)),
         descriptor_fd=int(given.get("--descriptor-fd", -1)),
         owned=OWNED in given,
+        notebook=NOTEBOOK in given,
         container=given.get("--container", ""),
         code=given.get("--code", ""),
     )
@@ -139,10 +144,10 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     # 3. Lock A: one thread, no sockets yet.
     raise_lock_a(raised)
     # 4. The application binds its ipc sockets and starts its threads, which inherit lock A.
-    from rlm_kernel_mcp.in_kernel.asking import state as asking
-    from rlm_kernel_mcp.in_kernel.channels.figures import show_figures_inline
-    from rlm_kernel_mcp.in_kernel.courtesies.wording import note_memory_limit, speak_to_a_person
+    from rlm_kernel_mcp.in_kernel.courtesies.wording import note_memory_limit
     from rlm_kernel_mcp.in_kernel.ipython.app import make_app
+
+    serve_a_person = _for_a_person()  # all of it is imported by now
 
     if options.container:
         # libzmq makes its sockets with the umask of the process, and offers no mode of its own.
@@ -154,17 +159,31 @@ def _prepare(options: Options, policy: dict[str, Any]) -> Any:
     raise_lock_b(raised)
     if options.owned:
         app.kernel.belong_to_host()
+    elif options.notebook:
+        app.kernel.belong_to_notebook()
     else:
-        speak_to_a_person()
-        asking.speak_to_a_person()
-        show_figures_inline()
-        if policy["imports"]["mode"] == "any":
-            app.offer_debugger()
+        serve_a_person(app, policy)
     app.kernel.wall_rows = [asdict(row) for row in (*rows, *raised.rows)]
     # 6. The last words to the host; user code gets neither this socket nor a standard stream.
     tell(options.status_fd, {"status": "ready", "walls": app.kernel.wall_rows})
     _silence(options.status_fd)
     return app
+
+
+def _for_a_person() -> Callable[[Any, dict[str, Any]], None]:
+    """What is done where another Jupyter client started this kernel."""
+    from rlm_kernel_mcp.in_kernel.asking import state as asking
+    from rlm_kernel_mcp.in_kernel.channels.figures import show_figures_inline
+    from rlm_kernel_mcp.in_kernel.courtesies.wording import speak_to_a_person
+
+    def serve(app: Any, policy: dict[str, Any]) -> None:
+        speak_to_a_person()
+        asking.speak_to_a_person()
+        show_figures_inline()
+        if policy["imports"]["mode"] == "any":
+            app.offer_debugger()
+
+    return serve
 
 
 def _plan(options: Options, policy: dict[str, Any]) -> WallPlan:

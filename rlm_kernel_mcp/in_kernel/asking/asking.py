@@ -134,7 +134,7 @@ def _child_answers(questions: Any, contexts: Any, schema: object) -> list[Any]:
     call = _call(schema, None, fresh=False)
     items = _items(questions, contexts, "questions", "contexts")
     call = call.for_children(len(items))
-    if budget().depth <= 1:  # it is llm_query
+    if call.channel.depth() <= 1:  # it is llm_query
         _, refused = _forecast(call, items) if len(items) > 1 else (None, None)
         if refused is not None:
             raise refused

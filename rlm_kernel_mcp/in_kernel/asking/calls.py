@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.asking import state
-from rlm_kernel_mcp.in_kernel.asking.channel import Channel, Item
+from rlm_kernel_mcp.in_kernel.asking.channel import Asks, Item
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
 from rlm_kernel_mcp.in_kernel.asking.schemas import Missed, Schema
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting
@@ -26,7 +26,7 @@ FORM: Final = "The data is an answer to this question: {question}\n\nGive the sa
 class Call:
     """What the questions of one call have in common."""
 
-    channel: Channel
+    channel: Asks
     opts: Opts
     schema: Schema | None
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from json.encoder import JSONEncoder, encode_basestring
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
 from rlm_kernel_mcp.in_kernel.asking.outgoing import Frame, Outgoing
@@ -52,8 +52,38 @@ class Item:
     repair: str | None = None
 
 
+class Asks(Protocol):
+    """How code's questions are answered: over a channel to the host, or from a notebook (`recorded.py`)."""
+
+    def new_batch(self) -> int:
+        """A number for the questions of one call."""
+
+    def batch_of_turn(self) -> int:
+        """The same for all that tasks ask in one turn of their loop."""
+
+    def depth(self) -> int:
+        """How many levels of sessions there may be below this one."""
+
+    def ask(
+        self, items: Iterable[Item], opts: Opts, asked: list[Waiting], whose: Gate | asyncio.AbstractEventLoop
+    ) -> None:
+        """Ask questions; who waits for them is put into `asked` in their order."""
+
+    def question(self, kind: str, said: Callable[[int], Any]) -> Any:
+        """Ask the host itself; `said` makes what it is asked of an id. Raises: SubcallError."""
+
+    def cancel(self, asked: Iterable[Waiting]) -> None:
+        """Nobody waits for these any more."""
+
+    def cancel_soon(self, one: Waiting) -> None:
+        """The same in an event loop's thread."""
+
+    def missed(self, ids: Sequence[int], whose: Gate | asyncio.AbstractEventLoop) -> Waiting:
+        """The answers to these did not have the schema that was asked for."""
+
+
 class Channel:
-    """One kernel's. Any thread may use it."""
+    """One kernel's, `Asks`. Any thread may use it."""
 
     def __init__(self, descriptor: int, step_of: Callable[[], str]) -> None:
         """`step_of`: the `msg_id` of the request for which the calling thread or task works."""
@@ -89,6 +119,10 @@ class Channel:
 
     def _end_turn(self) -> None:
         self._turn = None
+
+    def depth(self) -> int:
+        """As the host's `BudgetRow` has it. Raises: SubcallError."""
+        return int(self.question("budget", lambda number: number)["depth"])
 
     def ask(
         self, items: Iterable[Item], opts: Opts, asked: list[Waiting], whose: Gate | asyncio.AbstractEventLoop

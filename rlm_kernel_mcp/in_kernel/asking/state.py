@@ -2,7 +2,7 @@
 
 Is: what the host's request sets, in the control thread, and every thread reads. Is not: the asking (`calls.py`).
 Above: `calls.py`, `asking.py`, `functions.py`, `in_kernel/courtesies/hints.py`, `in_kernel/ipython/app.py`,
-`in_kernel/launch.py`. Below: `channel.py`, `errors.py`.
+`in_kernel/launch.py`, `in_kernel/notebook/replay.py`. Below: `channel.py`, `errors.py`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from rlm_kernel_mcp.in_kernel.asking.channel import Channel
+from rlm_kernel_mcp.in_kernel.asking.channel import Asks, Channel
 from rlm_kernel_mcp.in_kernel.asking.errors import NO_FUNCTIONS, OFF, OFF_TO_A_PERSON, SubcallError
 
 
 class _State:
     """How this kernel asks; set by the host's request, in the control thread."""
 
-    channel: Channel | None = None
+    channel: Asks | None = None
     off = OFF
     functions: Mapping[str, str] = MappingProxyType({})
     """By name the descriptions of those that may be called."""
@@ -48,6 +48,11 @@ def open_channel(content: Mapping[str, Any], passed: Callable[[], int]) -> Mappi
     return {}
 
 
+def use_recorded(answers: Asks, functions: Mapping[str, str]) -> None:
+    """A notebook runs again: its code is answered as it was. `functions`: as the host's request has them."""
+    _State.channel, _State.functions, _State.calls_alone = answers, functions, False
+
+
 def is_open() -> bool:
     """Whether somebody answers questions to a model."""
     return _State.channel is not None and not _State.calls_alone
@@ -58,7 +63,7 @@ def step() -> str:
     return str(_State.step_of().get("msg_id", ""))
 
 
-def channel() -> Channel:
+def channel() -> Asks:
     """For questions to a model. Raises: SubcallError, where nobody answers."""
     if _State.channel is None or _State.calls_alone:
         raise SubcallError("off", _State.off)
@@ -70,7 +75,7 @@ def functions() -> Mapping[str, str]:
     return _State.functions
 
 
-def channel_to(function: str) -> Channel:
+def channel_to(function: str) -> Asks:
     """For calls of a function. Raises: NameError, where it is not offered."""
     offered = _State.functions
     if _State.channel is None or not offered:

@@ -11,12 +11,13 @@ import marshal
 import mmap
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
 import rlm_kernel_mcp.both_sides.text_encoding  # noqa: F401  (for the `errors` of a document)
+from rlm_kernel_mcp.both_sides.recorded_cells import NOTEBOOK
 from rlm_kernel_mcp.context_wire import (
     CODECS,
     LOAD_CONTEXT,
@@ -38,8 +39,10 @@ from rlm_kernel_mcp.in_kernel.namespace.adding import (
     add_value,
     take_back,
 )
+from rlm_kernel_mcp.in_kernel.namespace.decoding import decode
 from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text
 from rlm_kernel_mcp.in_kernel.namespace.mapped_utf8 import map_utf8
+from rlm_kernel_mcp.in_kernel.notebook.replay import Replay
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots, or_failure
 from rlm_kernel_mcp.in_kernel.snapshots.whole_text import send_text
 from rlm_kernel_mcp.wire import (
@@ -87,11 +90,15 @@ class ControlRequests:
     wall_rows: list[WallRow]
     """Which walls hold, set by the app."""
     scratch: str
+    replay: Replay
     snapshots: NamespaceSnapshots
 
     def answer_offered(self) -> None:
         """Answer what belongs to the names on offer, and what has a pipe. Call it once, when the kernel is made."""
-        own: dict[str, offered.Answer] = {SEND_TEXT: lambda *asked: send_text(self.shell.user_ns, *asked)}
+        own: dict[str, offered.Answer] = {
+            SEND_TEXT: lambda *asked: send_text(self.shell.user_ns, *asked),
+            NOTEBOOK: self.replay.take,
+        }
         for msg_type, answer in {**offered.requests(), **own}.items():
             self.control_handlers[msg_type] = partial(self._answer_offered, answer)
 
@@ -115,20 +122,31 @@ class ControlRequests:
 
     async def rlm_load_context_request(self, stream: Any, ident: Any, parent: Message) -> None:
         """Decode the context's bytes and put its names into the namespace."""
-        content = or_failure(lambda: self._load_context(parent))
+        load = self._load_later if parent["content"].get("later") else self._load_context
+        content = or_failure(lambda: load(parent, partial(receive_descriptor, FOR_CONTROL)))
         self.session.send(stream, "rlm_load_context_reply", content, parent, ident=ident)
 
+    def _load_later(self, parent: Message, passed: Callable[[], int]) -> LoadContextReply:
+        """Keep it until a notebook that runs again comes to the cell in which it came."""
+        descriptor = None if parent["content"]["source"] == "buffer" else passed()
+        if parent["content"].get("add") == "again":  # in place of one that was kept, and is not there yet
+            parent["content"]["add"] = "text"
+        load = partial(self._load_context, parent, lambda: descriptor)
+        self.replay.keep(parent["content"]["name"], lambda: or_failure(load))
+        names = offered.lines(self.wall_rows)
+        return {"status": "ok", "chars": 0, "lines": 0, "documents": [], "head": "", "tail": "", "names": names}
+
     @room_for_descriptors()
-    def _load_context(self, parent: Message) -> LoadContextReply | ContextGoneReply:
+    def _load_context(self, parent: Message, passed: Callable[[], Any]) -> LoadContextReply | ContextGoneReply:
         request: LoadContextRequest = parent["content"]
         begin_behind(request.get("claims_before", 0))
         if request["source"] == "gone":
             return self._unbind_context(request["name"])
         if request["source"] == "buffer":
             documents = self._begin_load(request, parent)
-            return self._fill(request, documents, *_decode(documents, memoryview(parent["buffers"][1])))
+            return self._fill(request, documents, *decode(documents, memoryview(parent["buffers"][1])))
         # Before anything can go wrong: it is not to stay there for the next request.
-        descriptor = receive_descriptor(FOR_CONTROL)
+        descriptor = passed()
         try:
             documents = self._begin_load(request, parent)
             total, size = sum(document[1] for document in documents), os.fstat(descriptor).st_size
@@ -142,13 +160,13 @@ class ControlRequests:
                 utf8 = map_utf8(descriptor, *request["utf8"], text) if "utf8" in request else None
                 return self._fill(request, documents, text, sizes, utf8)
             if not total:
-                return self._fill(request, documents, *_decode(documents, memoryview(b"")))
+                return self._fill(request, documents, *decode(documents, memoryview(b"")))
             # Mapped, not read: the text is then the only copy that this process owns.
             lies = documents
             if "layout" in request:
                 lies = [(name, size, CODECS[request["layout"]], "surrogatepass") for name, size, _, _ in documents]
             with mmap.mmap(descriptor, total, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
-                return self._fill(request, documents, *_decode(lies, raw))
+                return self._fill(request, documents, *decode(lies, raw))
         finally:
             os.close(descriptor)
 
@@ -270,26 +288,3 @@ class ControlRequests:
             return {"status": "ok", "names": self.snapshots.restore(descriptor, request["items"])}
         finally:
             os.close(descriptor)
-
-
-def _decode(documents: list[DocumentRow], raw: memoryview) -> tuple[str, list[int]]:
-    """The whole text and each document's length in characters.
-
-    Valid UTF-8 is decoded in one piece, without a second copy.
-    """
-    is_utf_8 = all(encoding == "utf-8" and errors == "strict" for _, _, encoding, errors in documents)
-    text = str(raw, "utf-8", "strict") if is_utf_8 else ""
-    if is_utf_8 and len(text) == len(raw):
-        return text, [size for _, size, _, _ in documents]
-    blocks = []
-    start = 0
-    for _, size, encoding, errors in documents:
-        blocks.append((raw[start : start + size], encoding, errors))
-        start += size
-    if len(blocks) == 1:
-        text = text or str(*blocks[0])
-        return text, [len(text)]
-    if is_utf_8:
-        return text, [len(str(*block)) for block in blocks]
-    texts = [str(*block) for block in blocks]
-    return "".join(texts), [len(text) for text in texts]

@@ -22,6 +22,8 @@ from rlm_kernel_mcp.in_kernel.ipython.signals import set_handler
 
 # The code object, not the function: a frame has nothing else that user code could not imitate.
 _RUN_CODE: Final = InteractiveShell.run_code.__code__
+END_AGAIN_S: Final = 1.0
+"""After which code that was to end by now is interrupted once more."""
 AGAIN_S: Final = 0.001
 """After which an interrupt comes again that Python has let go of."""
 
@@ -84,6 +86,16 @@ class Interrupts:
         finally:
             self._is_repeating = False
         return True
+
+    def end_after(self, seconds: float) -> None:
+        """Interrupt the code that runs next if it still runs by then, and each second from there on."""
+        self.later(seconds, partial(self._end, self._runs))
+
+    def _end(self, run: int) -> None:
+        """In another thread."""
+        if run == self._runs:
+            self._send_again(run)
+            self.later(END_AGAIN_S, partial(self._end, run))
 
     def _send_again(self, run: int) -> None:
         """In another thread: a signal, which also ends a wait that the main thread has begun by now."""

@@ -35,6 +35,7 @@ from rlm_kernel_mcp.in_kernel.ipython.process_state import ProcessState
 from rlm_kernel_mcp.in_kernel.ipython.shell import RlmShell
 from rlm_kernel_mcp.in_kernel.ipython.unlisted import no_modules_listed
 from rlm_kernel_mcp.in_kernel.namespace.bound_names import bound_names, identities
+from rlm_kernel_mcp.in_kernel.notebook.replay import Cell, Replay
 from rlm_kernel_mcp.in_kernel.requests.client_requests import ClientRequests
 from rlm_kernel_mcp.in_kernel.requests.expressions import evaluate
 from rlm_kernel_mcp.in_kernel.requests.history import CellHistory
@@ -74,7 +75,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
 
     def __init__(self, **traits: Any) -> None:
         """As ipykernel's."""
-        self.cells = CellHistory()
+        self.cells, self.replay = CellHistory(), Replay()
         self.turns = Turns()
         with no_modules_listed():
             super().__init__(**traits)
@@ -89,6 +90,10 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         self.owned = True
         self.shell.display_formatter.show(IMAGES)
         set_room_aside()
+
+    def belong_to_notebook(self) -> None:
+        """A notebook of a session runs again here: what a step shows is what it showed to its agent."""
+        self.shell.display_formatter.show(IMAGES)
 
     def pre_handler_hook(self) -> None:
         """Before each shell request: what it runs can be interrupted. A step itself says from when on.
@@ -163,6 +168,8 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         del cell_meta, cell_id
         self.interrupts.armed = False
         shell = self.shell
+        cell = self.replay.begin(code, silent=silent)
+        code, store_history = cell.code, store_history and cell.is_counted
         before = identities(shell.user_ns)
         told(claims=not self.owned)  # what others have done since is not this step's
         self.state.put_back()
@@ -172,13 +179,13 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         self.state.say_changed()
         shell.last_error, shell.end_error = None, None
         shell.out_of_memory = shell.display_failed = False
-        shell.runs_for_agent = self.owned and not allow_stdin
-        self._name_cell()
+        shell.runs_for_agent = cell.step > 0 or (self.owned and not allow_stdin)
+        self._begin_cell(cell)
         self.cell_client = self.get_parent()["header"]["session"]
         if not silent and store_history and code and not code.isspace():
             self.cells.note(self.cell_client, shell.execution_count, code)
         self._values = {}
-        with self.person(allow_stdin):
+        with self.person(allow_stdin and not cell.step):
             ok = await self._run(code, silent, store_history, user_expressions)
         payload = self._payload(streams)
         dropped = {stream.name: stream.finish_step() for stream in streams}
@@ -208,11 +215,13 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
         self.say_all(extra)
         return extra
 
-    def _name_cell(self) -> None:
-        """Have tracebacks call the cell by its step's number: that is what its agent and the trace know it by."""
+    def _begin_cell(self, cell: Cell) -> None:
+        """Have it end after its time, and tracebacks call it by its step's number, which its agent knows it by."""
         step = self.get_parent()["metadata"].get(STEP_KEY) if self.shell.runs_for_agent else None
-        self.shell.compile.step = step if type(step) is int else 0
-        self.shell.compile.for_console = self.owned and not self.shell.runs_for_agent
+        if cell.limit_s:
+            self.interrupts.end_after(cell.limit_s)
+        self.shell.compile.step = cell.step or (step if type(step) is int else 0)
+        self.shell.compile.for_console = cell.is_console or (self.owned and not self.shell.runs_for_agent)
 
     def _payload(self, streams: Sequence[BudgetedOutStream]) -> list[Any]:
         """What the step has for its client besides output; it says so where something does not fit a reply."""
@@ -239,7 +248,7 @@ class RlmKernel(ControlRequests, AnsweredRequests, ClientRequests, InputRequests
                 result = shell.run_cell(code, store_history=store_history, silent=silent)
             ok = bool(result is not None and result.success and not shell.display_failed)
             # Code may show an error that it caught (`%run` of a script that failed); an agent hears of that one too.
-            ok = ok and not (self.owned and shell.last_error)
+            ok = ok and not ((self.owned or shell.runs_for_agent) and shell.last_error)
             if ok and expressions:
                 self.interrupts.arm()
                 self._values = evaluate(shell, expressions)

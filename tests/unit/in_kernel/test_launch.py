@@ -17,7 +17,8 @@ def test_what_is_not_given_is_absent() -> None:
         Path("/s"),
     )
     assert (options.sockets, options.status_fd, options.descriptor_fd, options.owned) == (None, -1, -1, False)
-    assert (options.container, options.code) == ("", "")
+    assert (options.container, options.code, options.notebook) == ("", "", False)
+    assert parse_options([*NEEDED, "--notebook"]).notebook
 
 
 def test_all_that_can_be_given_is_read() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rlm_kernel_mcp.in_kernel.ipython.control import ControlRequests
 from rlm_kernel_mcp.in_kernel.namespace import offered
+from rlm_kernel_mcp.in_kernel.notebook.replay import Replay
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +37,7 @@ async def test_a_request_that_belongs_to_a_name_is_answered(monkeypatch: pytest.
     row = offered.Offer("halves numbers", lambda loaded: loaded, requests={"rlm_half_request": half_of})
     monkeypatch.setattr(offered, "OFFERED", {**offered.OFFERED, "half": row})
     kernel = ControlRequests()
-    kernel.control_handlers, kernel.session = {}, Replies()
+    kernel.control_handlers, kernel.session, kernel.replay = {}, Replies(), Replay()
     kernel.answer_offered()
     answer = kernel.control_handlers["rlm_half_request"]
     for number in (8, 7):
