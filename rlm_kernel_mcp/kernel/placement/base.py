@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,6 +42,8 @@ class Order:
     """Started by our own host, which keeps sessions in its kernels."""
     taken: Taken | None = None
     """What its placement took for it (`HostPlacement.take`)."""
+    notebook: bool = False
+    """Whether a notebook of a session runs again in it: it then says and shows what the session's kernel did."""
     time_zone: str | None = None
     """TZ, as its client has it; None: not set."""
 
@@ -151,6 +154,19 @@ class StartedKernel(Started, Protocol):
 
     def close(self) -> None:
         """Called once at the end, when the process is gone or was given up: release what the host holds of it."""
+
+
+class Filler(Protocol):
+    """What another Jupyter client's kernel is to have before the client has it: the sources of a notebook."""
+
+    async def fill(self, order: Order, process: ManagedProcess, give: Callable[[int], None]) -> None:
+        """Called once the kernel is ready, in the event loop of its client; it bounds its own time.
+
+        `give`: hands the kernel an open file for its next request on control. Raises: OSError.
+
+        Raises:
+            KernelDied: the kernel is gone, or takes nothing.
+        """
 
 
 class Loader(Protocol):

@@ -3,7 +3,8 @@
 Is: what a kernel is started with, as data, and the files that it reads; from these the kernel grants itself what it may
 see (`in_kernel/launch.py`). Is not: a process. Above: `provisioner.py`, for our own host and for every other
 Jupyter client; `kernel/starter.py`, `foreign_client.py`. Below: `base.py`, the policy, the settings. What differs
-between the two is `Order.owned`, and nothing else.
+between the two is `Order.owned`, and nothing else; `Order.notebook` is of a client that runs a session's notebook
+again.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def build(order: Order, spec_argv: Sequence[str], connection: Mapping[str, Any])
     _write_connection_file(directories, connection)
     arguments = [CONNECTION_FLAG, str(directories.connection_file), "--policy", str(directories.policy_file)]
     arguments += ["--sockets", str(directories.sockets), "--scratch", str(directories.scratch)]
-    arguments += ["--owned"] if order.owned else []
+    arguments += ["--owned"] if order.owned else ["--notebook"] if order.notebook else []
     program = list(spec_argv)
     program = program[: program.index(CONNECTION_FLAG)] if CONNECTION_FLAG in program else program
     return Command(tuple(program), tuple(arguments), scrubbed_environment(order), str(directories.scratch))

@@ -12,15 +12,15 @@ import atexit
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from logging import Logger
 from pathlib import Path
 from typing import Any
 
 from rlm_kernel_mcp.errors import KernelStartFailed, RlmError, SandboxUnavailable
-from rlm_kernel_mcp.kernel.placement.base import Command, Order
+from rlm_kernel_mcp.kernel.placement.base import Command, Filler, Order
 from rlm_kernel_mcp.kernel.placement.builder import effective_policy, use_sockets
 from rlm_kernel_mcp.kernel.placement.cold import REAP_S, ClientsProcess, start_cold
 from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
@@ -43,8 +43,10 @@ class ForeignClient:
     Its directories last until the client is done with it.
     """
 
-    def __init__(self, log: Logger) -> None:
-        self._log = log
+    def __init__(self, log: Logger, filler_of: Callable[[Mapping[str, str]], Filler | None]) -> None:
+        """`filler_of`: what the kernel is to have, by the environment of whoever starts it."""
+        self._log, self._filler_of = log, filler_of
+        self._filler: Filler | None = None
         self._run_dir: RunDir | None = None
         self._directories: KernelDir | None = None
 
@@ -62,6 +64,7 @@ class ForeignClient:
         environment: Mapping[str, str] = arguments.get("env") or os.environ
         with self._nothing_left():
             policy = self._effective_policy(spec, {**environment, **spec.env})
+            self._filler = self._filler_of(environment)
             if self._directories is None:
                 self._make_directories()
             else:
@@ -72,7 +75,8 @@ class ForeignClient:
         if any(argument.startswith("-") for argument in ignored):
             self._log.warning("A locked kernel takes no arguments; left out: %s", " ".join(ignored))
         use_sockets(manager, self._directories)
-        return Order(self, self._directories, policy, owned=False, time_zone=environment.get("TZ"))
+        is_notebook, zone = self._filler is not None, environment.get("TZ")
+        return Order(self, self._directories, policy, owned=False, notebook=is_notebook, time_zone=zone)
 
     async def start(self, order: Order, command: Command) -> ClientsKernel:
         """Called by the provisioner (`launch_kernel`): start it and wait until it is ready, within the policy's time.
@@ -82,12 +86,19 @@ class ForeignClient:
             KernelStartFailed: anything else; nothing is left.
         """
         limit_ms = order.policy.start_timeout_ms
-        with self._nothing_left():
+        with self._nothing_left(), closing(Ends()) as ends:
             try:
                 async with asyncio.timeout(limit_ms / 1000):
-                    return ClientsKernel(await _start(order, command))
+                    process = await _start(order, command, ends)
             except TimeoutError as error:
                 raise KernelStartFailed(f"The kernel was not ready within {limit_ms:,} ms.") from error
+            if self._filler is not None:
+                try:
+                    await self._filler.fill(order, process, ends.pass_descriptor)
+                except BaseException:
+                    _end(process)
+                    raise
+            return ClientsKernel(process)
 
     def remove(self) -> None:
         """Called when the client is done with the kernel (`cleanup`), or this process ends: remove the directories.
@@ -138,19 +149,19 @@ class ForeignClient:
         self._directories = self._run_dir.kernel_dir()
 
 
-async def _start(order: Order, command: Command) -> ClientsProcess:
-    ends = Ends()  # a session's host passes descriptors over one of them; here nobody does
+async def _start(order: Order, command: Command, ends: Ends) -> ClientsProcess:
+    child, pid, pidfd = await start_cold(order, command, ends)
+    process = ClientsProcess(pid, pidfd, child)
     try:
-        child, pid, pidfd = await start_cold(order, command, ends)
-        process = ClientsProcess(pid, pidfd, child)
-        try:
-            await ends.status.wait_ready()
-        except BaseException:
-            process.kill()
-            # SIGKILL does not reach a process in uninterruptible sleep (a dead network file system).
-            with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
-                process.wait(REAP_S)
-            raise
-    finally:
-        ends.close()
+        await ends.status.wait_ready()
+    except BaseException:
+        _end(process)
+        raise
     return process
+
+
+def _end(process: ClientsProcess) -> None:
+    process.kill()
+    # SIGKILL does not reach a process in uninterruptible sleep (a dead network file system).
+    with suppress(subprocess.TimeoutExpired):  # the system holds it; it ends when it can
+        process.wait(REAP_S)

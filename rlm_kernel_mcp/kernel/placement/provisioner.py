@@ -9,12 +9,13 @@ jupyter_client's KernelManager, ours (`kernel/starter.py`, which gives its order
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from rlm_kernel_mcp.kernel.placement.base import Command, Order, Started
+from rlm_kernel_mcp.kernel.placement.base import Command, Filler, Order, Started
 from rlm_kernel_mcp.kernel.placement.builder import build
 from rlm_kernel_mcp.kernel.placement.foreign_client import ForeignClient
 
@@ -30,6 +31,11 @@ class RlmProvisioner(LocalProvisioner):
     _order: Order | None = None
     _command: Command | None = None
 
+    def filler_of(self, environment: Mapping[str, str]) -> Filler | None:
+        """What a kernel of another client is to have before that has it; nothing here (`notebook/running/`)."""
+        del environment
+        return None
+
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Called by the manager before `launch_kernel`: settle the order, the transport and the command.
 
@@ -37,7 +43,7 @@ class RlmProvisioner(LocalProvisioner):
         """
         order: Order | None = kwargs.pop("order", None)
         if order is None:
-            self._client = self._client or ForeignClient(self.log)
+            self._client = self._client or ForeignClient(self.log, self.filler_of)
             order = self._client.order(self.parent, self.kernel_spec, kwargs)
         kwargs = await super().pre_launch(**kwargs)
         self._order, self._command = order, build(order, kwargs["cmd"], dict(self.connection_info))

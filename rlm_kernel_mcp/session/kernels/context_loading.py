@@ -14,7 +14,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import accumulate, groupby, islice
 from operator import itemgetter
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from rlm_kernel_mcp.context.hints import hints
 from rlm_kernel_mcp.context.payload import Facts, Payload
@@ -30,15 +30,16 @@ from rlm_kernel_mcp.context_wire import (
     LoadContextReply,
     LoadContextRequest,
 )
-from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, KernelDied
-from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, KernelDied, RlmError
+from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.mapped_file import MappedFile
+from rlm_kernel_mcp.kernel.placement.base import ManagedProcess
 from rlm_kernel_mcp.kernel.thread_count import threads_of
 from rlm_kernel_mcp.kernel.untrusted.answers import failure_of, is_ok, loaded_context, without_context
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.questions_wire import ASKING, CALLING
 from rlm_kernel_mcp.session.context_reports import ContextReport, DocumentInfo
-from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
+from rlm_kernel_mcp.session.snapshots.requests import TakesDescriptors, pass_descriptor
 from rlm_kernel_mcp.text.markup import code
 from rlm_kernel_mcp.text.printable import printable
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -63,13 +64,37 @@ FIRST_KEY: Final = "context"
 """What a kernel calls the first context in the names that it offers, whatever its name is."""
 
 
+class TakesContexts(TakesDescriptors, Protocol):
+    """A kernel, as far as it is given contexts: a session's, or another client's in which a notebook runs again."""
+
+    claims_before: int
+
+    @property
+    def client(self) -> KernelClient: ...
+
+    @property
+    def process(self) -> ManagedProcess: ...
+
+    @property
+    def dead(self) -> asyncio.Future[int]: ...
+
+    @property
+    def mapped(self) -> list[MappedFile]: ...
+
+
 def offered_names(names: Iterable[str], first_name: str) -> tuple[str, ...]:
     """The names that a kernel offers to one session, as that calls them. `first_name`: of its first context."""
     return tuple(first_name if name == FIRST_KEY else name for name in names if name not in FUNCTIONS)
 
 
 async def load_context(
-    kernel: Kernel, payload: Payload, name: str = FIRST_KEY, *, add: bool = False, again: bool = False
+    kernel: TakesContexts,
+    payload: Payload,
+    name: str = FIRST_KEY,
+    *,
+    add: bool = False,
+    again: bool = False,
+    later: bool = False,
 ) -> LoadContextReply:
     """Hand a payload to a kernel that has run nobody's code yet; its reply, and the lines in it, are then true.
 
@@ -80,6 +105,7 @@ async def load_context(
     steps have run (`add`) comes from a kernel that may lie.
 
     A kernel that cannot map what is to be mapped gets it to decode, and `payload.held` says so, where there is room.
+    `later`: it is to take it now, and bind it when a notebook that runs again comes so far; its reply says nothing.
 
     Raises:
         InvalidInput: the name is taken, or the text is not JSON.
@@ -90,14 +116,14 @@ async def load_context(
     if add:
         is_value = payload.value_bytes is not None
         how = "again" if again else "text" if payload.kind != "json" else "value" if is_value else "json"
-    reply = await _load(kernel, payload, name, how)
+    reply = await _load(kernel, payload, name, how, later=later)
     ename, evalue = failure_of(reply.content)
     if payload.held != "memory" and ename == CANNOT_MAP:
         payload.hold_in_memory()
         if payload.room is not None and payload.byte_count > payload.room.decoded_bytes:
             why = f"this kernel cannot map it: {code(safe_text(evalue)[:200])}"
             raise payload.room.too_large(payload.byte_count, why)
-        reply = await _load(kernel, payload, name, how)
+        reply = await _load(kernel, payload, name, how, later=later)
         ename, evalue = failure_of(reply.content)
     if is_ok(reply.content):
         if payload.held != "memory" and payload.descriptor is not None:
@@ -105,23 +131,34 @@ async def load_context(
             let_go = payload.kept()
             kernel.dead.add_done_callback(lambda _: let_go())
         return loaded_context(reply.content)
+    raise _refusal(payload, name, ename, evalue, add=add)
+
+
+def _refusal(payload: Payload, name: str, ename: str, evalue: str, *, add: bool) -> RlmError:
+    """Why a kernel has not taken a context."""
     if ename == "MemoryError":
         what = "the value of that JSON text" if payload.kind == "json" else "them"
-        raise ContextTooLarge(
+        return ContextTooLarge(
             f"The context has {payload.byte_count:,} bytes in {counted(len(payload.documents), 'document')}; the "
             f"session's memory (RLM_MEMORY_LIMIT_MB) cannot hold {what}."
         )
     if ename == NAME_TAKEN and add:
-        raise InvalidInput(f"The session has a variable named {name!r} already.", "Give the context another name.")
+        return InvalidInput(f"The session has a variable named {name!r} already.", "Give the context another name.")
     if ename == BAD_JSON and add:
-        raise InvalidInput(
+        return InvalidInput(
             f"json_text is not JSON: {code(safe_text(evalue)[:200])}.", "Correct it, or give it as text."
         )
-    raise KernelDied(f"The kernel could not take the context: {code(safe_text(evalue)[:500])}.")
+    return KernelDied(f"The kernel could not take the context: {code(safe_text(evalue)[:500])}.")
 
 
 async def load_whole(
-    kernel: Kernel, payload: Payload, copied: Callable[[], Awaitable[Payload]], name: str, *, add: bool = False
+    kernel: TakesContexts,
+    payload: Payload,
+    copied: Callable[[], Awaitable[Payload]],
+    name: str,
+    *,
+    add: bool = False,
+    later: bool = False,
 ) -> LoadContextReply:
     """As `load_context`; where the payload's file was written to meanwhile, a copy is loaded, whatever came of that.
 
@@ -130,16 +167,16 @@ async def load_whole(
     """
     loaded = None
     try:
-        loaded = await load_context(kernel, payload, name, add=add)
+        loaded = await load_context(kernel, payload, name, add=add, later=later)
     except (KernelDied, ContextTooLarge):
         if not payload.has_changed():
             raise
     if loaded is not None and not payload.has_changed():
         return loaded
-    return await load_context(kernel, await copied(), name, add=add, again=add)
+    return await load_context(kernel, await copied(), name, add=add, again=add, later=later)
 
 
-async def load_nothing(kernel: Kernel, name: str) -> ContextGoneReply:
+async def load_nothing(kernel: TakesContexts, name: str) -> ContextGoneReply:
     """Unbind the first context's names in a fresh kernel: it could not be loaded, and is not an empty text.
 
     Raises:
@@ -148,13 +185,15 @@ async def load_nothing(kernel: Kernel, name: str) -> ContextGoneReply:
     return without_context((await _ask_to_load(kernel, {"source": "gone", "name": name}, [], None)).content)
 
 
-async def _load(kernel: Kernel, payload: Payload, name: str, how: How | None) -> Message:
+async def _load(kernel: TakesContexts, payload: Payload, name: str, how: How | None, *, later: bool) -> Message:
     descriptor = None if payload.data is not None or payload.descriptor is None else payload.passed()
     # Not in the message's own JSON: the kernel parses that where nobody answers for a lack of memory.
     buffers = [json.dumps(_table(payload.rows)).encode(), *([] if payload.data is None else [payload.data])]
     request = _request(payload, name)
     if how is not None:
         request["add"] = how
+    if later:
+        request["later"] = True
     if how == "value" and payload.facts is not None:
         request["chars"] = payload.facts.chars
     return await _ask_to_load(kernel, request, buffers, descriptor)
@@ -184,7 +223,7 @@ def _request(payload: Payload, name: str) -> LoadContextRequest:
 
 
 async def _ask_to_load(
-    kernel: Kernel, request: LoadContextRequest, buffers: Sequence[bytes], descriptor: int | None
+    kernel: TakesContexts, request: LoadContextRequest, buffers: Sequence[bytes], descriptor: int | None
 ) -> Message:
     if kernel.claims_before:
         request["claims_before"] = kernel.claims_before

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
@@ -18,6 +18,13 @@ from rlm_kernel_mcp.kernel.untrusted.messages import Message
 
 SIGNAL_EVERY_S: Final = 0.05
 """Between two signals."""
+
+
+class TakesDescriptors(Protocol):
+    """A kernel, as far as open files are handed to it."""
+
+    def pass_descriptor(self, descriptor: int, *, shell: bool = False) -> None:
+        """Hand over an open file, for the next request on control (on shell if asked). Raises: OSError."""
 
 
 async def ask(kernel: Kernel, msg_type: str, content: Mapping[str, object], within_s: float, signals: int) -> Message:
@@ -54,7 +61,7 @@ async def came(kernel: Kernel, asking: asyncio.Future[Message], within_s: float,
     return asking.done()
 
 
-def pass_descriptor(kernel: Kernel, descriptor: int, *, shell: bool = False) -> None:
+def pass_descriptor(kernel: TakesDescriptors, descriptor: int, *, shell: bool = False) -> None:
     """Pass a descriptor to a kernel, for its next request on control (on shell if asked), and close it here.
 
     Raises:

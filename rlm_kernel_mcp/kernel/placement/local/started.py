@@ -45,6 +45,10 @@ class Ends:
         self.theirs.close()
         return LocalKernel(process, self.status, self._ours, name_rows)
 
+    def pass_descriptor(self, descriptor: int) -> None:
+        """Hand over an open file for the next request on control, while these are open. Raises: OSError."""
+        _pass(self._ours, descriptor, FOR_CONTROL)
+
     def close(self) -> None:
         """Close all of them."""
         for end in (self.status, self._ours, self.theirs):
@@ -81,8 +85,7 @@ class LocalKernel:
 
     def pass_descriptor(self, descriptor: int, *, shell: bool = False) -> None:
         """Hand over an open file. Raises: OSError."""
-        whose = FOR_SHELL if shell else FOR_CONTROL
-        self._descriptors.sendmsg([whose], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
+        _pass(self._descriptors, descriptor, FOR_SHELL if shell else FOR_CONTROL)
 
     def abandon(self) -> None:
         """End a process that nobody waits for any more."""
@@ -94,3 +97,7 @@ class LocalKernel:
         self._descriptors.close()
         if self.process.dead.done():
             self._status.close()
+
+
+def _pass(ours: socket.socket, descriptor: int, whose: bytes) -> None:
+    ours.sendmsg([whose], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])
