@@ -1,0 +1,1 @@
+"""A session as a notebook: written from its record, and run again over the same sources."""

@@ -1,0 +1,125 @@
+"""A session's notebook, written from its record.
+
+Is: what is read of the store, and the whole file as one JSON value. Is not: a request to a kernel, nor a check by
+nbformat, which the tests make (decision 0122). It reads, so call it in a thread or a command. Above:
+`commands/trace.py`. Below: `events.py`, `answers.py`, `notebook/form/sources.py`, `session/trace/reading.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from rlm_kernel_mcp import __version__
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.notebook.form.names import FORMAT, KERNEL, KEY, LANGUAGE, NotebookFacts, SourceRow
+from rlm_kernel_mcp.notebook.form.outputs import Json
+from rlm_kernel_mcp.notebook.form.sources import row_of
+from rlm_kernel_mcp.notebook.writing.answers import subcalls_of
+from rlm_kernel_mcp.notebook.writing.events import Cells
+from rlm_kernel_mcp.session.contexts.contexts import SessionContext, contexts_of
+from rlm_kernel_mcp.session.evidence.annotations import annotations_of
+from rlm_kernel_mcp.session.evidence.citations import EXACT_CHARS, Checked
+from rlm_kernel_mcp.session.functions.offered import of_record
+from rlm_kernel_mcp.session.trace.events import EVIDENCE, extra_of, whole_event
+from rlm_kernel_mcp.session.trace.reading import with_questions
+from rlm_kernel_mcp.session.trace.reports import TraceEvent
+from rlm_kernel_mcp.store.reading import damaged_record
+from rlm_kernel_mcp.store.store import SessionRecord, Store
+from rlm_kernel_mcp.text.safe_text import safe_text
+
+REFUSED: Final = "refused"
+"""Key in a row's `extra`: its step was answered with an error, and never ran."""
+
+
+def notebook_of(store: Store, session_id: str) -> tuple[Json, int]:
+    """The notebook, and how many of the record's events are damaged, and so not in it.
+
+    Raises:
+        SessionNotFound: there is no such session, or its record is damaged.
+    """
+    record = store.session(session_id, whole=False)
+    if record is None:
+        raise SessionNotFound(f"There is no session {session_id}.")
+    try:
+        facts = _facts(store, record)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise damaged_record(session_id) from error
+    asked = with_questions(store, session_id, (None, None))
+    damaged = asked.heads.damaged
+    was_restored = any(head.row.action == "restore" for head in asked.heads)
+    cells = Cells(facts, subcalls_of(store, session_id), was_restored)
+    found = cells.first()
+    for head in asked.heads:
+        texts = asked.texts(head)
+        try:
+            event = None if texts is None else _event(whole_event(head, texts, str), extra_of(head.row))
+        except SessionNotFound:  # pages of a final answer
+            event = None
+        if event is None:
+            damaged += 1
+        else:
+            found += cells.of(event)
+    metadata = {"kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE), KEY: facts}
+    return {"cells": found, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, damaged
+
+
+def text_of(notebook: Json) -> Iterator[str]:
+    """Its file, in pieces. In ASCII: a lone surrogate, which UTF-8 cannot have, is written as JSON's escape."""
+    yield from json.JSONEncoder(indent=1).iterencode(notebook)
+    yield "\n"
+
+
+def _event(event: TraceEvent, extra: dict[str, Any]) -> TraceEvent:
+    """As the notebook has it: a step that never ran is no cell that could run again."""
+    if event.action != "run_repl" or REFUSED not in extra:
+        return event
+    return replace(event, action="refused")
+
+
+def _facts(store: Store, record: SessionRecord) -> NotebookFacts:
+    reference = json.loads(record.context_ref)
+    facts: NotebookFacts = {
+        "format": FORMAT,
+        "version": __version__,
+        "session_id": record.session_id,
+        "created_at": record.created_at,
+        "question": None if record.question is None else safe_text(record.question),
+        "client": None if record.client is None else safe_text(record.client),
+        "status": record.status,
+        "finish_reason": record.finish_reason,
+        "limits": json.loads(record.limits),
+        "used": json.loads(record.counters or "{}"),
+        "walls": [str(row["name"]) for row in json.loads(record.walls) if row.get("holds")],
+        "contexts": [*_contexts(store, record.session_id, contexts_of(json.loads(record.context), reference))],
+        "functions": [one.name for one in of_record(reference)],
+    }
+    if (checked := _checked(store, record.session_id)) is not None:
+        facts |= checked.rows(EXACT_CHARS)  # type: ignore[typeddict-item]  # two of its keys
+        facts["annotations"] = _without_surrogates(annotations_of(record.session_id, record.finished_at or "", checked))
+    return facts
+
+
+def _without_surrogates(found: Json) -> Json:
+    """A program that writes the notebook anew writes UTF-8; `trace --annotations` has them as they are."""
+    made: Json = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    return made
+
+
+def _contexts(store: Store, session_id: str, contexts: list[SessionContext]) -> Iterator[SourceRow]:
+    for one in contexts:
+        if one.report is None:  # it never came
+            continue
+        data = None if one.source.paths is not None else store.context(session_id, one.in_store)
+        text = None if data is None else data.decode("utf-8", "surrogatepass")
+        yield row_of(one.source, one.report, one.at_step, text)
+
+
+def _checked(store: Store, session_id: str) -> Checked | None:
+    """What the final answer cites."""
+    for head in store.heads(session_id):
+        if head.row.action == "finalize" and (found := extra_of(head.row).get(EVIDENCE)):
+            return Checked.of_record(found)
+    return None

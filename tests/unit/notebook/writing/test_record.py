@@ -1,0 +1,192 @@
+"""What the notebook of a session has, cell by cell."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlm_kernel_mcp.both_sides.recorded_cells import question_digest
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.notebook.form.names import HOW, KEY, TEXT_CHARS_MAX
+from rlm_kernel_mcp.notebook.writing.record import notebook_of, text_of
+from rlm_kernel_mcp.store.store import Store
+from tests.unit.notebook.schema import code_cells, validate
+from tests.unit.notebook.writing.conftest import SESSION, SHA, TEXT
+
+
+@pytest.fixture
+def notebook(store: Store) -> dict[str, Any]:
+    """Of that session, as it is read from its file."""
+    made, damaged = notebook_of(store, SESSION)
+    assert damaged == 0
+    found: dict[str, Any] = json.loads("".join(text_of(made)))
+    return found
+
+
+def by_id(notebook: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {cell["id"]: cell for cell in notebook["cells"]}
+
+
+def test_it_is_a_notebook(notebook: dict[str, Any]) -> None:
+    """With an id for each cell, for our kernel, and in the order of the session."""
+    validate(notebook)
+    assert notebook["metadata"]["kernelspec"]["name"] == "rlm-python"
+    assert [cell["id"] for cell in notebook["cells"]] == [
+        "session",
+        "sources",
+        "step-1",
+        "context-3",
+        "console-1-1",
+        "step-2",
+        "step-3",
+        "step-4",
+        "questions-4",
+        "step-5",
+        "event-10",
+        "step-6",
+        "step-7",
+        "answer",
+    ]
+
+
+def test_the_question_and_the_facts_of_the_contexts_stand_on_top(notebook: dict[str, Any]) -> None:
+    """Where a question cannot act as markdown."""
+    top = notebook["cells"][0]["source"]
+    assert "````\nWhat is `it`?\n```\n# no heading\n````" in top
+    assert f"`context`: text of 11 characters in 1 document, 11 bytes, sha256 `{SHA}`; in this notebook" in top
+    assert "`lib`: documents of 11 characters" in top
+    assert "`lib/*.py`" in top
+    assert "client `codex 1.0`" in top
+    assert "walls that held: `seccomp`" in top
+
+
+def test_a_text_is_in_the_notebook_and_paths_are_named(notebook: dict[str, Any]) -> None:
+    text, paths = notebook["metadata"][KEY]["contexts"]
+    assert (text["text"], text["sha256"]) == (TEXT, SHA)
+    assert (paths["paths"], paths["working_dir"], paths["exclude"]) == (["lib/*.py"], "/data", ["*.pyc"])
+    assert (paths["prefix"], paths["at_step"]) == ("lib/", 1)
+
+
+def test_a_text_of_more_than_four_million_characters_is_named_by_the_first_cell(store: Store) -> None:
+    """With the name of the file that has to have it."""
+    store.put_context(SESSION, b"x" * (TEXT_CHARS_MAX + 1))
+    found, _ = notebook_of(store, SESSION)
+    row = found["metadata"][KEY]["contexts"][0]
+    assert "text" not in row
+    assert row["file"] == f"rlm-context-{SHA[:16]}.txt"
+    first = code_cells(found)[0]["source"]
+    assert row["file"] in first
+    assert SHA in first
+    assert "raise RuntimeError(" in first
+
+
+def test_a_text_that_utf_8_cannot_have_is_in_the_notebook_all_the_same(store: Store) -> None:
+    """Another program that writes the notebook anew writes UTF-8."""
+    store.put_context(SESSION, "a\udc80".encode("utf-8", "surrogatepass"))
+    found, _ = notebook_of(store, SESSION)
+    json.dumps(found, ensure_ascii=False).encode()
+    assert "text_base64" in found["metadata"][KEY]["contexts"][0]
+
+
+def test_a_step_s_cell_has_its_real_outputs(notebook: dict[str, Any]) -> None:
+    """Streams, the value, the exception, under the step's number."""
+    cells = by_id(notebook)
+    assert cells["step-1"]["outputs"] == [
+        {"output_type": "execute_result", "data": {"text/plain": "11"}, "metadata": {}, "execution_count": 1}
+    ]
+    stream, error = cells["step-2"]["outputs"]
+    assert stream == {"output_type": "stream", "name": "stdout", "text": "out\n"}
+    assert (error["ename"], error["traceback"]) == ("ZeroDivisionError", ["Traceback", "ZeroDivisionError: no"])
+    assert cells["step-2"]["execution_count"] == 2
+    assert cells["step-2"]["metadata"]["tags"] == ["step", "raises-exception"]
+
+
+def test_a_person_s_cell_is_marked(notebook: dict[str, Any]) -> None:
+    cell = by_id(notebook)["console-1-1"]
+    assert (cell["source"], cell["metadata"]["tags"]) == ("context[:3]", ["console"])
+    assert cell["metadata"][KEY]["role"] == "console"
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        ("step-1", []),
+        ("step-3", ["timeout"]),
+        ("step-5", ["ended"]),
+        ("step-6", ["restore", "characters"]),
+        ("step-7", ["restore", "clock"]),
+    ],
+)
+def test_what_may_not_repeat_is_tagged_with_its_reasons(notebook: dict[str, Any], cell: str, why: list[str]) -> None:
+    metadata = by_id(notebook)[cell]["metadata"]
+    assert metadata[KEY].get("why", []) == why
+    assert ("not-repeatable" in metadata["tags"]) is bool(why)
+    assert ("after-restore" in metadata["tags"]) is (cell in ("step-6", "step-7"))
+
+
+def test_a_step_that_was_stopped_is_stopped_again_and_one_that_ended_its_kernel_is_not_run(
+    notebook: dict[str, Any],
+) -> None:
+    cells = by_id(notebook)
+    assert cells["step-3"]["metadata"][KEY]["limit_ms"] == 100
+    assert "ended its kernel (kernel_died)" in cells["step-5"]["metadata"][KEY]["ended"]
+    assert "raises-exception" in cells["step-5"]["metadata"]["tags"]
+
+
+def test_questions_are_in_the_metadata_of_their_step_with_all_of_their_answers(notebook: dict[str, Any]) -> None:
+    """And in a table for a reader, in which a bar of theirs ends no field."""
+    cells = by_id(notebook)
+    (asked,) = cells["step-4"]["metadata"][KEY]["subcalls"]
+    assert asked["answer"] == "a letter | of many"
+    assert asked["digest"] == question_digest("llm", "What is it?", "alpha")
+    assert "`a letter ¦ of many`" in cells["questions-4"]["source"]
+
+
+def test_what_happened_between_steps_is_said(notebook: dict[str, Any]) -> None:
+    said = by_id(notebook)["event-10"]
+    assert said["metadata"]["tags"] == ["event"]
+    assert "gone: `m` (`it cannot be pickled`)" in said["source"]
+    assert "restored: `x`" in said["source"]
+
+
+def test_the_answer_with_its_citations_is_last_and_does_not_act(notebook: dict[str, Any]) -> None:
+    """A picture of another server in it would tell that somebody reads."""
+    answer = notebook["cells"][-1]["source"]
+    assert "```\nIt is ![alpha](http://evil.example/x.png) [c1].\n```" in answer
+    assert "[^c1]: `context:1` verified: `alpha`" in answer
+    facts = notebook["metadata"][KEY]
+    assert [one["id"] for one in facts["citations"]] == ["c1"]
+    assert facts["annotations"]["total"] == 1
+
+
+def test_nothing_in_it_acts_on_a_terminal(notebook: dict[str, Any]) -> None:
+    """Of code too: what it has in place of such a character is said to be another."""
+    assert by_id(notebook)["step-6"]["source"] == r"x = '\x1b[2J'"
+
+
+def test_without_the_sources_the_first_cell_names_both_ways(notebook: dict[str, Any]) -> None:
+    """In whatever kernel: it is plain Python."""
+    with pytest.raises(RuntimeError) as raised:
+        exec(code_cells(notebook)[0]["source"], {})
+    assert str(raised.value) == HOW
+    assert "notebook run FILE" in HOW
+    assert "RLM_NOTEBOOK=FILE" in HOW
+
+
+def test_what_is_damaged_is_counted(store: Store, tmp_path: Path) -> None:
+    """And the rest is a notebook."""
+    with closing(sqlite3.connect(tmp_path / "sessions.db")) as connection, connection:
+        connection.execute("UPDATE events SET code = 'other' WHERE step_index = 2")
+    found, damaged = notebook_of(store, SESSION)
+    assert damaged == 1
+    validate(found)
+
+
+def test_there_is_no_notebook_of_no_session(store: Store) -> None:
+    with pytest.raises(SessionNotFound, match="no session s_other"):
+        notebook_of(store, "s_other")
