@@ -24,6 +24,7 @@ FRONTS: Final = {"__main__", "api", "cli", "commands"}
 GROUND: Final = {"both_sides", "errors", "shielded", "units", "wire"}
 MAY_IMPORT: Final = {
     "doors": {"front", "server", "session", "settings", "text", "variables", *GROUND},
+    "notebook": {"context", "kernel", "server", "session", "settings", "store", "text", *GROUND},
     "server": {"front", "session", "settings", "text", *GROUND},
     "front": set[str](),
     "host": {"context", "doors", "front", "server", "session", "settings", "variables", *GROUND},
@@ -100,6 +101,12 @@ SANS_IO: Final = {
     "session/states/lifecycle.py",
     "session/states/machine.py",
     "session/steps/clock.py",
+    "notebook/form/names.py",
+    "notebook/form/outputs.py",
+    "notebook/writing/cells.py",
+    "notebook/writing/events.py",
+    "notebook/writing/repeatable.py",
+    "notebook/writing/words.py",
     "session/evidence/keys.py",
     "server/transport/frames.py",
     "server/transport/json_text.py",
@@ -123,6 +130,7 @@ THIRD_PARTY: Final = {
     "host": {"anyio"},
     "server": {"anyio", "mcp", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core"},
+    "notebook": {"nbconvert", "nbformat"},
     "policy": {"pydantic"},
     "session": {"ahocorasick_rs", "httpx2", "openai", "rapidfuzz"},
     "in_kernel": {
@@ -164,6 +172,8 @@ READS_ITS_PROCESS: Final = {
     "kernel/placement/foreign_client.py": "another Jupyter client, in its own process",
     "kernel/placement/kernelspec.py": "`kernelspec install` and such",
     "kernel/placement/run_place.py": "where this process's sockets lie, whoever its clients are",
+    "notebook/running/provisioner.py": "as `kernel/placement/foreign_client.py`",
+    "notebook/running/rerun.py": "as above: it is the client of the kernel that it starts",
 }
 """Host modules that read the environment or the directories of their own process, and why."""
 

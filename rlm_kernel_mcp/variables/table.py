@@ -92,8 +92,9 @@ TABLE: Final = (
     Setting("RLM_SUBCALL_CACHE", "whether answers are kept for the same question", "on", ("on", "off")),
 )
 
-ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_PRESSURE", "RLM_THROUGH_FRONT"})
-"""Variables of the same prefix that the test suite reads."""
+ELSEWHERE: Final = frozenset({"RLM_FORBID_SKIPS", "RLM_NOTEBOOK", "RLM_PRESSURE", "RLM_THROUGH_FRONT"})
+"""Variables of the same prefix that no server reads, but the test suite does; and RLM_NOTEBOOK a kernel's start by
+another Jupyter client (`notebook/running/provisioner.py`)."""
 
 OF_ENDPOINTS: Final = frozenset(
     f"RLM_SUBCALL_{name}"

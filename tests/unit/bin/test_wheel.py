@@ -32,7 +32,7 @@ def test_the_wheel_ships_the_kernelspec_for_itself_and_for_jupyter(tmp_path: Pat
     shared = sorted(name.partition("jupyter/kernels/")[2] for name in names if "/share/jupyter/kernels/" in name)
     assert specs == shared == ["rlm-python/kernel.json", "rlm-python/policy.json"]
     assert dict(entry_points["jupyter_client.kernel_provisioners"]) == {
-        "rlm-provisioner": "rlm_kernel_mcp.kernel.placement.provisioner:RlmProvisioner"
+        "rlm-provisioner": "rlm_kernel_mcp.notebook.running.provisioner:NotebookProvisioner"
     }
     assert {name.split("/")[0] for name in names if ".data/" not in name and ".dist-info/" not in name} == {
         "rlm_kernel_mcp"

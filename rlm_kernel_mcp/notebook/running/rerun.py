@@ -1,0 +1,168 @@
+"""Runs a session's notebook again, from top to bottom, and compares what each cell says with what it said.
+
+Is: one kernel, started as any Jupyter client starts it, so that nbclient and JupyterLab get the same; a bound on each
+cell; and the comparison. Is not: the sources (`filling.py`). Above: `commands/notebooks.py`. Below: `file.py`,
+`kernel/client.py`, jupyter_client's manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import InvalidInput, KernelDied
+from rlm_kernel_mcp.kernel.client import KernelClient
+from rlm_kernel_mcp.kernel.execution import Execution
+from rlm_kernel_mcp.kernel.placement.kernelspec import spec_manager
+from rlm_kernel_mcp.kernel.start import Launch
+from rlm_kernel_mcp.notebook.form.names import KERNEL, KEY, NOT_REPEATABLE, RAISES, VARIABLE
+from rlm_kernel_mcp.notebook.form.outputs import Json, Said
+from rlm_kernel_mcp.notebook.running.file import CodeCell, NotebookFile
+from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.text.safe_text import safe_text
+
+CONNECT_S: Final = 30.0
+GRACE_S: Final = 5.0
+"""How long a cell may take to end after its interrupt."""
+LABEL_CHARS: Final = 60
+WHY_CHARS: Final = 20
+WHY_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CellRun:
+    """What became of one code cell."""
+
+    label: str
+    said: Said
+    differs: tuple[str, ...] = ()
+    """In which parts from what it said."""
+    why: tuple[str, ...] = ()
+    """Why it may, by the notebook; nothing: it may not."""
+    problem: str = ""
+    """Why the run ends with it."""
+
+
+class Rerun:
+    """One run of one notebook."""
+
+    def __init__(self, path: Path, settings: Settings, directory: str | None, cell_s: float) -> None:
+        """`directory`: below which alone sources are read; None: as the settings say.
+
+        Raises:
+            InvalidInput: the file is not a session's notebook.
+        """
+        self._file = NotebookFile.read(path)
+        self._path, self._settings, self._directory, self._cell_s = path, settings, directory, cell_s
+
+    @property
+    def notebook(self) -> Json:
+        """The file's JSON value."""
+        return self._file.notebook
+
+    async def run(self, told: Callable[[CellRun], None]) -> list[CellRun]:
+        """Run it; `told` hears of each cell as it ends.
+
+        Raises:
+            RlmError: its kernel cannot be started.
+        """
+        manager = Launch(kernel_name=KERNEL["name"], kernel_spec_manager=spec_manager(self._settings.jupyter))
+        await manager.start_kernel(env=self._environment())
+        client = KernelClient(manager.session.key)
+        runs: list[CellRun] = []
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await client.open(dict(manager.get_connection_info()))
+            for cell in self._file.cells:
+                runs.append(await self._run(manager, client, cell, len(runs) + 1))
+                told(runs[-1])
+                if runs[-1].problem:
+                    break
+        except TimeoutError:
+            raise KernelDied("The kernel did not answer in time.") from None
+        finally:
+            client.close("the notebook has run")
+            await shielded(manager.shutdown_kernel(now=True), "the end of a notebook's kernel")
+        return runs
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, VARIABLE: str(self._path)}
+        return environment | ({} if self._directory is None else {"RLM_CONTEXT_ROOTS": self._directory})
+
+    async def _run(self, manager: Launch, client: KernelClient, cell: CodeCell, number: int) -> CellRun:
+        label, then = _label(cell, number), Said.of_outputs(_list(cell.cell.get("outputs")))
+        execution = client.execute(cell.source)
+        problem = await self._ended(manager, execution)
+        reply = execution.reply
+        error = None if reply.ename is None else (reply.ename, reply.evalue, reply.traceback)
+        now = Said.of(reply.stdout.text(), reply.stderr.text(), reply.result, error)
+        if cell.facts.get("role") in ("sources", "context") and error is not None:
+            problem = safe_text(reply.evalue)
+        return CellRun(label, now, tuple(now.differs_from(then)), _why(cell), problem)
+
+    async def _ended(self, manager: Launch, execution: Execution) -> str:
+        """Wait for a cell's end, within its bound; returns why the run cannot go on, if so."""
+        await asyncio.wait({execution.done}, timeout=self._cell_s)
+        if not execution.done.done():
+            await manager.interrupt_kernel()
+            await asyncio.wait({execution.done}, timeout=GRACE_S)
+        if not execution.done.done():
+            return f"it ran for {self._cell_s:,.0f} s, and did not end when it was interrupted"
+        how = execution.done.result()
+        return "" if how in ("complete", "half") else f"its kernel is gone: {how}"
+
+
+def written(notebook: Json, runs: list[CellRun], path: Path) -> None:
+    """Write the notebook with the outputs of a run; a cell that differs though it may not is tagged from now on.
+
+    Raises:
+        InvalidInput: the file cannot be written.
+    """
+    made = copy.deepcopy(notebook)
+    cells = [cell for cell in made["cells"] if isinstance(cell, dict) and cell.get("cell_type") == "code"]
+    for cell, one in zip(cells, runs, strict=False):
+        count = cell.get("execution_count")
+        cell["outputs"] = one.said.outputs(count if type(count) is int else None)
+        metadata = _dict(cell, "metadata")
+        tags = [tag for tag in _list(metadata.get("tags")) if isinstance(tag, str)]
+        tags += [RAISES] if one.said.error is not None and RAISES not in tags else []
+        if one.differs and not one.why:
+            _dict(metadata, KEY)["why"] = ["differed"]
+            tags += [NOT_REPEATABLE]
+        metadata["tags"] = list(dict.fromkeys(tags))
+    try:
+        path.write_text(json.dumps(made, indent=1) + "\n", encoding="ascii")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", "Give another --output.") from error
+
+
+def _label(cell: CodeCell, number: int) -> str:
+    role, step = cell.facts.get("role"), cell.facts.get("step")
+    if role == "step" and type(step) is int:
+        return f"step {step}"
+    named = {"sources": "sources", "context": "a further context", "console": "a person's cell"}
+    return f"cell {number}, {named.get(str(role), 'not of the session')}"[:LABEL_CHARS]
+
+
+def _why(cell: CodeCell) -> tuple[str, ...]:
+    found = _list(cell.facts.get("why"))[:WHY_MAX]
+    return tuple(safe_text(one)[:WHY_CHARS] for one in found if isinstance(one, str))
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(of: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object below a key, which is made where there is none."""
+    found = of.get(key)
+    if not isinstance(found, dict):
+        found = of[key] = {}
+    return found
