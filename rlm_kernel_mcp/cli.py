@@ -1,7 +1,7 @@
 """The command line: parsing and help texts; each command's work is a module of `commands/`, or `server/app.py`.
 
 Is: fronts only, with nothing heavy imported before a command is chosen. Is not: the work, nor the options of commands
-about sessions (`commands/parsing/sessions.py`). Exit status: 0 done, 1 the command found something wrong, 2 it was
+about sessions and notebooks (`commands/parsing/`). Exit status: 0 done, 1 the command found something wrong, 2 it was
 asked wrongly or the set-up is lacking, 130 interrupted; of `trace --follow` also 3 and 4
 (`commands/following/record.py`). Above: the console script and `__main__.py`. Below: settings, errors, commands.
 """
@@ -20,6 +20,7 @@ from typing import Final
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.commands.inherited import drop, settle, working_directory
+from rlm_kernel_mcp.commands.parsing.notebooks import add_notebook
 from rlm_kernel_mcp.commands.parsing.sessions import add_sessions
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.settings import Settings, load_settings
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     work = {"sessions": _sessions, "trace": _trace, "attach": _attach, "kill": _kill, "resume": _resume}
     add_sessions(commands, work)
+    add_notebook(commands, _run_notebook)
     return parser
 
 
@@ -227,6 +229,12 @@ def _resume(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.resume import resume
 
     return resume(_settings(), os.environ, options.session_id, as_json=options.json)
+
+
+def _run_notebook(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.notebooks import run
+
+    return run(options)
 
 
 def _directory(text: str) -> Path:

@@ -3,7 +3,7 @@
 Is: the same events that `rlm_get_trace` gives in pages, uncut; or what the final answer cites, for programs. Is not: a
 request to a kernel: a console's cells that nobody has fetched yet are added when the agent reads the trace. Above:
 `cli.py`. Below: `looking/live.py`, `showing/forms.py`, `showing/pager.py`, `session/trace/reading.py`,
-`session/evidence/annotations.py`. One that goes on is `following/follow.py`'s.
+`session/evidence/annotations.py`, `notebook/writing/record.py`. One that goes on is `following/follow.py`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 from rlm_kernel_mcp.commands.following.follow import follow
 from rlm_kernel_mcp.commands.looking.live import find_session, opened_store
@@ -29,6 +29,9 @@ from rlm_kernel_mcp.store.long_answers import PagedText
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.text.wording import damaged_words
 
+NOTEBOOK: Final = ("notebook", "html")
+"""Formats that are all of one session, as far as it is: its notebook, and that as a page."""
+
 
 def traced(settings: Settings, asked: Namespace) -> int:
     """Print what the command line asks for.
@@ -36,6 +39,8 @@ def traced(settings: Settings, asked: Namespace) -> int:
     Raises:
         SessionNotFound: there is no such session. InvalidInput: it asks for what does not go together.
     """
+    if asked.format in NOTEBOOK:
+        return _print_notebook(settings, asked)
     form: Form = "jsonl" if asked.json else asked.format
     if asked.children and (asked.follow or asked.annotations):
         raise InvalidInput(
@@ -106,6 +111,25 @@ def _record(store: Store, session_id: str) -> SessionRecord | None:
         return store.session(session_id, whole=False)
     except SessionNotFound:
         return None
+
+
+def _print_notebook(settings: Settings, asked: Namespace) -> int:
+    if asked.follow or asked.children:
+        raise InvalidInput(
+            f"--format {asked.format} goes neither with --follow nor with --children: it is of one session, as far as "
+            "that is.",
+            "Leave one of the two out; a child session has a notebook of its own.",
+        )
+    from rlm_kernel_mcp.notebook.writing.page import page_of
+    from rlm_kernel_mcp.notebook.writing.record import notebook_of, text_of
+
+    with _store_with(settings, asked.session_id) as store:
+        notebook, damaged = notebook_of(store, asked.session_id)
+    for piece in (page_of(notebook),) if asked.format == "html" else text_of(notebook):
+        sys.stdout.write(piece)
+    if damaged:
+        print(f"rlm-kernel-mcp: {damaged_words(damaged, 'event')}", file=sys.stderr)
+    return 0
 
 
 def _print_annotations(store: Store, session_id: str) -> int:

@@ -45,9 +45,10 @@ def _add_trace(commands: Any) -> argparse.ArgumentParser:
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--format",
-        choices=("text", "json", "jsonl"),
+        choices=("text", "json", "jsonl", "notebook", "html"),
         default="text",
-        help="text for reading (the default), one JSON array, or one JSON object a line",
+        help="text for reading (the default), one JSON array, one JSON object a line, a notebook that runs again, or "
+        "that notebook as a page (needs nbconvert)",
     )
     form.add_argument("--json", action="store_true", help="the same as --format jsonl")
     parser.add_argument("--follow", action="store_true", help="and what happens then, until it is final, or Ctrl-C")

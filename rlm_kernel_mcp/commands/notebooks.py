@@ -1,0 +1,57 @@
+"""`rlm-kernel-mcp notebook`: a session's notebook, run again over the same sources and compared.
+
+Is: what is printed, and the exit status: 0 the outputs are the same, 1 they are not, 2 it was asked wrongly. Is not:
+its options (`parsing/notebooks.py`), nor the run. Above: `cli.py`. Below: `notebook/running/rerun.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import Final
+
+from rlm_kernel_mcp.commands.inherited import working_directory
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun, written
+from rlm_kernel_mcp.settings import load_settings
+
+ROOTS: Final = "RLM_CONTEXT_ROOTS"
+
+
+def run(options: Namespace) -> int:
+    """Run one again, and say of each cell whether it says the same.
+
+    Raises:
+        InvalidInput: the file is not a session's notebook, or the root no directory.
+    """
+    here = Path(working_directory())
+    root = None if options.root is None else (here / options.root).resolve()
+    if root is not None and not root.is_dir():
+        raise InvalidInput(f"--root {options.root} is not a directory.", "Give the directory that has the sources.")
+    given = {} if root is None else {ROOTS: str(root)}
+    settings = load_settings(here, os.environ, given)
+    rerun = Rerun(here / options.file, settings, None if root is None else str(root), options.cell_timeout)
+    runs = asyncio.run(rerun.run(lambda one: print(_line(one), flush=True)))
+    if options.output is not None:
+        written(rerun.notebook, runs, here / options.output)
+    return _sum(runs)
+
+
+def _line(one: CellRun) -> str:
+    """What became of a cell."""
+    if one.problem:
+        return f"{one.label}: {one.problem}"
+    if not one.differs:
+        return f"{one.label}: the same"
+    why = f" (it may: {', '.join(one.why)})" if one.why else ""
+    return f"{one.label}: differs in {', '.join(one.differs)}{why}"
+
+
+def _sum(runs: list[CellRun]) -> int:
+    bad = [one for one in runs if one.problem or (one.differs and not one.why)]
+    may = sum(1 for one in runs if one.differs and one.why and not one.problem)
+    same = len(runs) - len(bad) - may
+    print(f"{same:,} of {len(runs):,} cells say the same; {may:,} differ that may; {len(bad):,} differ or failed.")
+    return 1 if bad else 0
