@@ -109,7 +109,7 @@ class InputRequests:
         person = self._person
         # A thread or task of another cell must not ask the client that only happens to be there now.
         if person is None or self.shell.display_pub.parent_header.get("msg_id") != person.parent["header"]["msg_id"]:
-            if not self.owned:
+            if not (self.owned or self.shell.runs_for_agent):
                 raise ClientTakesNoAnswers(f"{name}() has nobody to ask: {wording().nobody_answers}.")
             raise InputRefused(f"{name}() is refused by the policy of this session: {wording().nobody_answers}.")
         for stream in (sys.stdout, sys.stderr):

@@ -58,6 +58,7 @@ Why = Literal[
     "chance",
     "address",
     "order",
+    "place",
     "characters",
     "count",
     "differed",
@@ -65,8 +66,8 @@ Why = Literal[
 """Why a cell's outputs may be others when it runs again. `interrupt`, `timeout`: it was stopped. `ended`: its kernel
 ended with it. `restore`: its kernel had replaced another one, of which not everything came back. `changed`: a source's
 file was another one than was loaded. `answer`: one of its questions failed, or its answer was not kept. These are facts
-of the record; the next four are guesses, from its code and its output: `clock`, `chance`, `address`, and `order` of a
-set. `characters`: its code has characters that act, which the notebook names in their place. `count`: an error of a
+of the record; the next five are guesses, from its code and its output: `clock`, `chance`, `address`, `order` of a set,
+and the `place` of the scratch directory. `characters`: its code has characters that act, which the notebook names in their place. `count`: an error of a
 console's cell, which is called by another number there. `differed`: it did, when the notebook ran again."""
 
 Role = Literal["sources", "context", "step", "console"]

@@ -1,4 +1,4 @@
-"""Guesses whether a step may show something else when it runs again: the clock, chance, addresses, the order of sets.
+"""Guesses whether a step may show something else when it runs again, by what depends on the machine or the moment.
 
 Is: a look at code and output, statement by statement: what depends on an impure call is impure too, by the names that
 it binds. Is not: a proof, nor meant as one: code can read a clock in ways that no look at it finds. What a guess misses
@@ -26,6 +26,7 @@ CHANCE: Final = re.compile(
 )
 ADDRESS: Final = re.compile(r"id|hash")
 SHOWN_ADDRESS: Final = re.compile(r"\b0x[0-9a-f]{6,16}\b")
+SHOWN_SCRATCH: Final = re.compile(r"(?<!\w)/[\w./-]{1,200}/scratch\b")
 MAGIC: Final = re.compile(r"^\s*%{1,2}(?:time|timeit|prun)\b", re.MULTILINE)
 _IN_ORDER: Final = frozenset(
     {"list", "tuple", "iter", "next", "enumerate", "zip", "map", "filter", "join", "print", "str"}
@@ -51,6 +52,8 @@ class Guesses:
         found = set(self._of_code(code))
         if SHOWN_ADDRESS.search(shown):
             found.add("address")
+        if SHOWN_SCRATCH.search(shown):
+            found.add("place")
         return sorted(found)
 
     def _of_code(self, code: str) -> Iterator[Why]:

@@ -47,6 +47,12 @@ def test_an_address_in_the_output_is_seen() -> None:
     assert Guesses().of_step("x", "0x1f, 0xDEADBEEF00") == []
 
 
+def test_a_path_of_the_scratch_directory_in_the_output_is_seen() -> None:
+    """Each kernel has one of its own."""
+    assert Guesses().of_step("scratch", "'/run/user/1000/rlm/k-1/scratch'") == ["place"]
+    assert Guesses().of_step("x", "from scratch, /a/scratchy, docs/scratch") == []
+
+
 def test_a_name_keeps_what_it_was_bound_to_over_steps_until_it_is_bound_anew() -> None:
     """And so does a function, of what its body calls."""
     guesses = Guesses()
