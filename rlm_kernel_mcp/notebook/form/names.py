@@ -54,6 +54,8 @@ Why = Literal[
     "restore",
     "changed",
     "answer",
+    "late",
+    "cut",
     "clock",
     "chance",
     "address",
@@ -63,12 +65,17 @@ Why = Literal[
     "count",
     "differed",
 ]
-"""Why a cell's outputs may be others when it runs again. `interrupt`, `timeout`: it was stopped. `ended`: its kernel
-ended with it. `restore`: its kernel had replaced another one, of which not everything came back. `changed`: a source's
-file was another one than was loaded. `answer`: one of its questions failed, or its answer was not kept. These are facts
-of the record; the next five are guesses, from its code and its output: `clock`, `chance`, `address`, `order` of a set,
-and the `place` of the scratch directory. `characters`: its code has characters that act, which the notebook names in their place. `count`: an error of a
-console's cell, which is called by another number there. `differed`: it did, when the notebook ran again."""
+"""Why a cell's outputs may be others when it runs again.
+
+Facts of the record: `interrupt`, `timeout`: it was stopped. `ended`: its kernel ended with it. `restore`: its kernel had
+replaced another one, of which not everything came back. `changed`: a source's file was another one than was loaded.
+`answer`: one of its questions failed, or its answer was not kept. `late`: what threads of earlier steps printed is in
+its output. `cut`: the record has not all of its output. `characters`: its code has characters that act, in whose place
+the notebook has their names. `count`: an error of a console's cell, which is called by another number there.
+
+Guesses, from its code and its output: `clock`, `chance`, `address`, `order` of a set, and the `place` of the scratch
+directory. And `differed`: it did, when the notebook ran again.
+"""
 
 Role = Literal["sources", "context", "step", "console"]
 

@@ -36,6 +36,10 @@ STOPPED: Final[Mapping[str, Why]] = {"interrupted": "interrupt", "timeout": "tim
 ENDED_ALIVE: Final = frozenset({"ok", "error", "interrupted", "timeout"})
 """The ends of a step of which its kernel can tell. Of any other the kernel is gone, or nobody knows."""
 LIMIT_MIN_MS: Final = 100
+LATE: Final = "late"
+"""A fact of a step: what it said has in it what earlier ones left running printed."""
+CUT: Final = "characters were not kept: the store has no more room for this step]"
+"""How the store ends the note in place of what it has cut out of a text."""
 
 Subcalls = Mapping[tuple[int, str], Sequence[SubcallFacts]]
 """By step and source."""
@@ -138,6 +142,8 @@ class Cells:
         found += ["restore"] if self._is_after_restore else []
         found += ["changed"] if event.contexts_changed else []
         found += ["answer"] if any("answer" not in one for one in subcalls) else []
+        found += ["late"] if event.facts.get(LATE) else []
+        found += ["cut"] if CUT in said.text else []
         found += ["characters"] if source != event.code else []
         found += ["count"] if event.source != "mcp" and event.error is not None else []
         return found + self._guesses.of_step(event.code or "", said.text)

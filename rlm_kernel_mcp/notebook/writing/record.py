@@ -18,7 +18,7 @@ from rlm_kernel_mcp.notebook.form.names import FORMAT, KERNEL, KEY, LANGUAGE, No
 from rlm_kernel_mcp.notebook.form.outputs import Json
 from rlm_kernel_mcp.notebook.form.sources import row_of
 from rlm_kernel_mcp.notebook.writing.answers import subcalls_of
-from rlm_kernel_mcp.notebook.writing.events import Cells
+from rlm_kernel_mcp.notebook.writing.events import LATE, Cells
 from rlm_kernel_mcp.session.contexts.contexts import SessionContext, contexts_of
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import EXACT_CHARS, Checked
@@ -74,9 +74,10 @@ def text_of(notebook: Json) -> Iterator[str]:
 
 def _event(event: TraceEvent, extra: dict[str, Any]) -> TraceEvent:
     """As the notebook has it: a step that never ran is no cell that could run again."""
-    if event.action != "run_repl" or REFUSED not in extra:
+    if event.action != "run_repl":
         return event
-    return replace(event, action="refused")
+    late = {LATE: True} if extra.get("late_chars") else {}
+    return replace(event, action="refused" if REFUSED in extra else event.action, facts=event.facts | late)
 
 
 def _facts(store: Store, record: SessionRecord) -> NotebookFacts:

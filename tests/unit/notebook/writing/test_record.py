@@ -6,7 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -14,9 +14,12 @@ from rlm_kernel_mcp.both_sides.recorded_cells import question_digest
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.notebook.form.names import HOW, KEY, TEXT_CHARS_MAX
 from rlm_kernel_mcp.notebook.writing.record import notebook_of, text_of
-from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.text_budget import STEP_TEXT_BYTES, fit
 from tests.unit.notebook.schema import code_cells, validate
 from tests.unit.notebook.writing.conftest import SESSION, SHA, TEXT
+
+LOADING: Final = '{"name": "context", "kind": "text", "state": "loading"}'
 
 
 @pytest.fixture
@@ -127,6 +130,37 @@ def test_what_may_not_repeat_is_tagged_with_its_reasons(notebook: dict[str, Any]
     assert metadata[KEY].get("why", []) == why
     assert ("not-repeatable" in metadata["tags"]) is bool(why)
     assert ("after-restore" in metadata["tags"]) is (cell in ("step-6", "step-7"))
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        ({"code": "1", "stdout": fit({"stdout": "x" * (STEP_TEXT_BYTES + 1)}, 0)[0]["stdout"]}, "cut"),
+        ({"code": "1", "stdout": "x", "extra": '{"late_chars": 1}'}, "late"),
+        ({"code": "1", "extra": '{"contexts_changed": ["context"]}'}, "changed"),
+        ({"code": "'\\x1b' + '\x1b'"}, "characters"),
+        ({"code": "1", "result_status": "interrupted"}, "interrupt"),
+        ({"code": "1", "result_status": "unknown"}, "ended"),
+    ],
+    ids=["cut", "late", "changed", "characters", "interrupt", "ended"],
+)
+def test_what_the_record_knows_is_a_reason(store: Store, step: dict[str, Any], why: str) -> None:
+    store.add_session(SessionRecord("s_new", "2026-11-30T11:00:00.000Z", "text", "idle", context=LOADING))
+    row = EventRow("s_new", "2026-11-30T11:00:01.000Z", 1, "run_repl", **{"result_status": "ok", **step})
+    store.add_event(row)
+    found, damaged = notebook_of(store, "s_new")
+    assert (damaged, code_cells(found)[1]["metadata"][KEY]["why"]) == (0, [why])
+
+
+def test_a_step_that_never_ran_is_told_and_does_not_run(store: Store) -> None:
+    """Its context could not be loaded."""
+    store.add_session(SessionRecord("s_new", "2026-11-30T11:00:00.000Z", "text", "idle", context=LOADING))
+    refused = '{"refused": ["CONTEXT_NOT_FOUND", "gone", "look"]}'
+    row = EventRow("s_new", "2026-11-30T11:00:01.000Z", 1, "run_repl", result_status="error", code="1", extra=refused)
+    store.add_event(row)
+    found, _ = notebook_of(store, "s_new")
+    assert [cell["id"] for cell in found["cells"]] == ["session", "sources", "event-1"]
+    assert "```python\n1\n```" in found["cells"][-1]["source"]
 
 
 def test_a_step_that_was_stopped_is_stopped_again_and_one_that_ended_its_kernel_is_not_run(
