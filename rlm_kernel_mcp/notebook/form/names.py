@@ -67,8 +67,8 @@ Why = Literal[
 ]
 """Why a cell's outputs may be others when it runs again.
 
-Facts of the record: `interrupt`, `timeout`: it was stopped. `ended`: its kernel ended with it. `restore`: its kernel had
-replaced another one, of which not everything came back. `changed`: a source's file was another one than was loaded.
+Facts of the record: `interrupt`, `timeout`: it was stopped. `ended`: its kernel ended with it. `restore`: its kernel
+had replaced another one, of which not everything came back. `changed`: a source's file was another one than was loaded.
 `answer`: one of its questions failed, or its answer was not kept. `late`: what threads of earlier steps printed is in
 its output. `cut`: the record has not all of its output. `characters`: its code has characters that act, in whose place
 the notebook has their names. `count`: an error of a console's cell, which is called by another number there.

@@ -41,21 +41,19 @@ def row_of(source: ContextSource, report: ContextReport, at_step: int, text: str
     }
     if source.paths is not None:
         row["paths"] = list(source.paths)
-        row |= {"exclude": list(source.exclude)} if source.exclude else {}
-        row |= {"working_dir": source.working_dir} if source.working_dir is not None else {}
+        if source.exclude:
+            row["exclude"] = list(source.exclude)
+        if source.working_dir is not None:
+            row["working_dir"] = source.working_dir
     elif text is None or len(text) > TEXT_CHARS_MAX:
         row["file"] = f"{FILE_STEM}{(report.sha256 or source.name)[:16]}.txt"
     else:
-        row |= _embedded(text)  # type: ignore[typeddict-item]  # each is one of its keys
+        try:
+            text.encode()
+            row["text"] = text
+        except UnicodeEncodeError:  # a lone surrogate: a program that writes the notebook anew could not
+            row["text_base64"] = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
     return row
-
-
-def _embedded(text: str) -> dict[str, str]:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate: a program that writes the notebook anew could not
-        return {"text_base64": base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")}
-    return {"text": text}
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,10 +152,12 @@ def _recorded(cell: CodeCell, problem: str) -> RecordedCell | None:
     if role not in ROLES:
         return None
     found: RecordedCell = {"source": source_digest(cell.source), "role": role}
-    if role == "sources":
-        return found | {"problem": problem} if problem else found
+    if role == "sources" and problem:
+        found["problem"] = problem
     if role == "context":
-        return found | {"context": str(cell.facts.get("context"))[:NAME_CHARS_MAX]}
+        found["context"] = str(cell.facts.get("context"))[:NAME_CHARS_MAX]
+    if role in ("sources", "context"):
+        return found
     if role == "step":
         found["step"] = _whole(cell.facts.get("step"), STEP_MAX)
     if isinstance(ended := cell.facts.get("ended"), str):
@@ -176,8 +178,10 @@ def _answer(one: Mapping[str, Any], step: int) -> RecordedAnswer | None:
         return None
     found: RecordedAnswer = {"step": step, "digest": digest[:NAME_CHARS_MAX]}
     if isinstance(answer, str):
-        return found | {"answer": answer}
-    return found | {"code": code if isinstance(code, str) and code in CODES else "off"}
+        found["answer"] = answer
+    else:
+        found["code"] = code if isinstance(code, str) and code in CODES else "off"
+    return found
 
 
 def _whole(value: object, most: int) -> int:

@@ -7,7 +7,7 @@ them (`in_kernel/asking/recorded.py`). Above: `record.py`. Below: `store/subcall
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from rlm_kernel_mcp.both_sides.recorded_cells import question_digest
 from rlm_kernel_mcp.notebook.form.names import ANSWERS_CHARS_MAX, SubcallFacts
@@ -16,7 +16,6 @@ from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 SHOWN_CHARS: Final = 200
-_COSTS: Final = ("tokens_in", "tokens_out", "usd", "duration_ms")
 
 
 def subcalls_of(store: Store, session_id: str) -> dict[tuple[int, str], list[SubcallFacts]]:
@@ -60,8 +59,12 @@ def _facts(row: SubcallRow, texts: Texts) -> SubcallFacts:
         facts["model"] = safe_text(row.model_said)
     if row.child_session is not None:
         facts["child_session"] = row.child_session
-    costs: dict[str, Any] = {name: value for name in _COSTS if (value := getattr(row, name))}
-    facts |= costs  # type: ignore[typeddict-item]  # each is one of its keys
+    if row.tokens_in or row.tokens_out:
+        facts["tokens_in"], facts["tokens_out"] = row.tokens_in, row.tokens_out
+    if row.usd is not None:
+        facts["usd"] = row.usd
+    if row.duration_ms:
+        facts["duration_ms"] = row.duration_ms
     return facts
 
 

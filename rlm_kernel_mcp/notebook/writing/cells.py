@@ -45,10 +45,8 @@ def code_cell(
     }
 
 
-def costs_of(facts: Mapping[str, Any]) -> CellFacts:
-    """What the trace knows of a step's costs."""
-    found: CellFacts = {}
-    if "cost" in facts:
-        found["cost"], found["delivered"] = facts["cost"], facts.get("delivered", 0)
-        found["printed"] = dict(facts.get("printed", {}))
-    return found
+def note_costs(facts: CellFacts, known: Mapping[str, Any]) -> None:
+    """Put into a cell's facts what the trace knows of its step's costs."""
+    if "cost" in known:
+        facts["cost"], facts["delivered"] = known["cost"], known.get("delivered", 0)
+        facts["printed"] = dict(known.get("printed", {}))

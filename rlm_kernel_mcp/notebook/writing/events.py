@@ -26,15 +26,19 @@ from rlm_kernel_mcp.notebook.form.names import (
 )
 from rlm_kernel_mcp.notebook.form.outputs import Json, Said
 from rlm_kernel_mcp.notebook.writing import words
-from rlm_kernel_mcp.notebook.writing.cells import code_cell, costs_of, markdown_cell
+from rlm_kernel_mcp.notebook.writing.cells import code_cell, markdown_cell, note_costs
 from rlm_kernel_mcp.notebook.writing.repeatable import Guesses
+from rlm_kernel_mcp.questions_wire import ASKING, CALLING
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 STOPPED: Final[Mapping[str, Why]] = {"interrupted": "interrupt", "timeout": "timeout"}
-ENDED_ALIVE: Final = frozenset({"ok", "error", "interrupted", "timeout"})
-"""The ends of a step of which its kernel can tell. Of any other the kernel is gone, or nobody knows."""
+KERNEL_GONE: Final = frozenset({"kernel_died", "unknown"})
+"""The ends of a step with which its kernel has ended, or its server. Of a person's cell `unknown` is one that ran, and
+of which the record has the code alone."""
+WHOLE: Final = frozenset({"ok", "error", "interrupted", "timeout"})
+"""The ends of a step of which the record has all that it said. A step that runs has none of them."""
 LIMIT_MIN_MS: Final = 100
 LATE: Final = "late"
 """A fact of a step: what it said has in it what earlier ones left running printed."""
@@ -107,16 +111,19 @@ class Cells:
             "ms": event.duration_ms,
             "status": event.result_status,
             "used": event.guardrail_snapshot,
-            **costs_of(event.facts),  # type: ignore[typeddict-item]  # a part of the same
         }
-        facts |= {"functions": dict(event.functions)} if event.functions else {}
-        facts |= {"contexts_changed": list(event.contexts_changed)} if event.contexts_changed else {}
-        facts |= {"subcalls": list(subcalls)} if subcalls else {}
+        note_costs(facts, event.facts)
+        if event.functions:
+            facts["functions"] = dict(event.functions)
+        if event.contexts_changed:
+            facts["contexts_changed"] = list(event.contexts_changed)
+        if subcalls:
+            facts["subcalls"] = list(subcalls)
         if why := self._why(event, said, subcalls, source):
             facts["why"] = why
         if event.result_status in STOPPED:
             facts["limit_ms"] = max(event.duration_ms, LIMIT_MIN_MS)
-        elif event.result_status not in ENDED_ALIVE:
+        elif is_step and event.result_status in KERNEL_GONE:
             facts["ended"] = ENDED.format(status=event.result_status)
         tags = [STEP if is_step else CONSOLE, *([AFTER_RESTORE] if self._is_after_restore else [])]
         count = event.step_index if is_step else None
@@ -137,13 +144,16 @@ class Cells:
         found: list[Why] = []
         if (stopped := STOPPED.get(event.result_status)) is not None:
             found.append(stopped)
-        elif event.result_status not in ENDED_ALIVE:
+        elif event.source == "mcp" and event.result_status in KERNEL_GONE:
             found.append("ended")
+        elif event.result_status not in WHOLE:
+            found.append("cut")
         found += ["restore"] if self._is_after_restore else []
         found += ["changed"] if event.contexts_changed else []
-        found += ["answer"] if any("answer" not in one for one in subcalls) else []
+        is_asking = event.source != "mcp" and any(name in source for name in (*ASKING, *CALLING))
+        found += ["answer"] if is_asking or any("answer" not in one for one in subcalls) else []
         found += ["late"] if event.facts.get(LATE) else []
-        found += ["cut"] if CUT in said.text else []
+        found += ["cut"] if CUT in said.text and "cut" not in found else []
         found += ["characters"] if source != event.code else []
         found += ["count"] if event.source != "mcp" and event.error is not None else []
         return found + self._guesses.of_step(event.code or "", said.text)

@@ -98,7 +98,8 @@ def _facts(store: Store, record: SessionRecord) -> NotebookFacts:
         "functions": [one.name for one in of_record(reference)],
     }
     if (checked := _checked(store, record.session_id)) is not None:
-        facts |= checked.rows(EXACT_CHARS)  # type: ignore[typeddict-item]  # two of its keys
+        rows = checked.rows(EXACT_CHARS)
+        facts["citations"], facts["coverage"] = rows["citations"], rows["coverage"]
         facts["annotations"] = _without_surrogates(annotations_of(record.session_id, record.finished_at or "", checked))
     return facts
 

@@ -23,7 +23,11 @@ def recorded(*rows: tuple[int, str, str | None], step: int = 1, **more: Any) -> 
     answers: list[RecordedAnswer] = []
     for number, prompt, answer in rows:
         row: RecordedAnswer = {"step": number, "digest": question_digest("llm", prompt, None)}
-        answers.append(row | ({"code": "budget"} if answer is None else {"answer": answer}))
+        if answer is None:
+            row["code"] = "budget"
+        else:
+            row["answer"] = answer
+        answers.append(row)
     return RecordedAnswers(answers, lambda: step, **more)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -23,8 +24,7 @@ def asking() -> Iterator[None]:
 
 
 def cell(source: str, role: str, **more: object) -> RecordedCell:
-    found: RecordedCell = {"source": source_digest(source), "role": role, **more}  # type: ignore[typeddict-item]
-    return found
+    return cast(RecordedCell, {"source": source_digest(source), "role": role, **more})
 
 
 def replay(*cells: RecordedCell, answers: bool = False) -> Replay:

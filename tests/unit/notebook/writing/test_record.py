@@ -141,8 +141,10 @@ def test_what_may_not_repeat_is_tagged_with_its_reasons(notebook: dict[str, Any]
         ({"code": "'\\x1b' + '\x1b'"}, "characters"),
         ({"code": "1", "result_status": "interrupted"}, "interrupt"),
         ({"code": "1", "result_status": "unknown"}, "ended"),
+        ({"code": "1", "result_status": "unknown", "source": "console"}, "cut"),
+        ({"code": "llm_query('x')", "result_status": "ok", "source": "console"}, "answer"),
     ],
-    ids=["cut", "late", "changed", "characters", "interrupt", "ended"],
+    ids=["cut", "late", "changed", "characters", "interrupt", "ended", "console", "console asks"],
 )
 def test_what_the_record_knows_is_a_reason(store: Store, step: dict[str, Any], why: str) -> None:
     store.add_session(SessionRecord("s_new", "2026-11-30T11:00:00.000Z", "text", "idle", context=LOADING))
