@@ -89,7 +89,7 @@ class Rerun:
             raise KernelDied("The kernel did not answer in time.") from None
         finally:
             client.close("the notebook has run")
-            await shielded(manager.shutdown_kernel(now=True), "the end of a notebook's kernel")
+            await shielded(_end(manager), "the end of a notebook's kernel")
         return runs
 
     def _environment(self) -> dict[str, str]:
@@ -117,6 +117,10 @@ class Rerun:
             return f"it ran for {self._cell_s:,.0f} s, and did not end when it was interrupted"
         how = execution.done.result()
         return "" if how in ("complete", "half") else f"its kernel is gone: {how}"
+
+
+async def _end(manager: Launch) -> None:
+    await manager.shutdown_kernel(now=True)
 
 
 def written(notebook: Json, runs: list[CellRun], path: Path) -> None:

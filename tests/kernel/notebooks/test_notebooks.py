@@ -1,4 +1,7 @@
-"""A session's notebook runs again from top to bottom over the same sources, and says the same."""
+"""A session's notebook runs again from top to bottom over the same sources, and says the same.
+
+Each run is a cold start of a kernel, a second of a processor: the fast part has what every notebook needs.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +101,7 @@ async def test_sources_are_loaded_again_and_a_further_one_comes_with_its_cell(
     assert [one.label for one in runs][:4] == ["sources", "step 1", "step 2", "cell 4, a further context"]
 
 
+@pytest.mark.slow
 async def test_a_source_that_has_changed_is_not_loaded(logs: SessionDriver, sources: Path, tmp_path: Path) -> None:
     """The first cell says which, and no other runs."""
     await logs.ok("len(context)")
@@ -113,6 +117,7 @@ async def test_a_source_that_has_changed_is_not_loaded(logs: SessionDriver, sour
     assert "--root" in only.problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knows_the_hash", [True, False])
 async def test_a_hostile_notebook_gets_no_file_outside_and_none_inside_that_its_writer_has_not_read(
     logs: SessionDriver, tmp_path: Path, knows_the_hash: bool
@@ -136,6 +141,7 @@ async def test_a_hostile_notebook_gets_no_file_outside_and_none_inside_that_its_
         assert "the secret" not in only.said.text
 
 
+@pytest.mark.slow
 async def test_a_step_that_was_stopped_is_stopped_again_and_the_next_one_runs(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -150,6 +156,7 @@ async def test_a_step_that_was_stopped_is_stopped_again_and_the_next_one_runs(
     assert (second.said.result, second.differs) == ("5", ())
 
 
+@pytest.mark.slow
 async def test_a_step_that_ended_its_kernel_is_not_run_again(registry: Registry, tmp_path: Path) -> None:
     """And what came after it is said to follow a restore."""
     session = await SessionDriver.open(registry, TEXT)
@@ -205,6 +212,7 @@ async def test_without_its_sources_the_first_cell_names_both_ways(registry: Regi
     assert (report.error.ename, report.error.evalue) == ("RuntimeError", HOW)
 
 
+@pytest.mark.slow
 async def test_a_long_text_comes_from_its_file(registry: Registry, tmp_path: Path) -> None:
     """Of a text of more than 4,000,000 characters: the file that the first cell names, with that hash."""
     text = "line of a long text\n" * 250_000
@@ -219,6 +227,7 @@ async def test_a_long_text_comes_from_its_file(registry: Registry, tmp_path: Pat
     assert differing(await again(tmp_path / "n.ipynb", tmp_path)) == []
 
 
+@pytest.mark.slow
 async def test_what_differs_is_told_and_tagged(registry: Registry, tmp_path: Path) -> None:
     """Where no look at the code could know it."""
     session = await SessionDriver.open(registry, TEXT)
