@@ -155,6 +155,18 @@ class SubcallFacts(TypedDict, total=False):
     duration_ms: int
 
 
+class ClaimFacts(TypedDict):
+    """A place that a step's code has cited. It is the kernel's word: what an answer cites is checked apart."""
+
+    mark: str
+    """As `[c3]` has it: `c3`."""
+    context: str
+    document: str
+    start: int
+    end: int
+    """In characters of the document, the end not included."""
+
+
 class CellFacts(TypedDict, total=False):
     """`rlm` of a code cell."""
 
@@ -174,6 +186,7 @@ class CellFacts(TypedDict, total=False):
     """Characters: what it took of the budget, what its client was given of it, and what it printed."""
     functions: dict[str, int]
     """How often it called each function that explores the texts."""
+    citations: list[ClaimFacts]
     contexts_changed: list[str]
     subcalls: list[SubcallFacts]
     why: list[Why]

@@ -41,7 +41,8 @@ WHOLE: Final = frozenset({"ok", "error", "interrupted", "timeout"})
 """The ends of a step of which the record has all that it said. A step that runs has none of them."""
 LIMIT_MIN_MS: Final = 100
 LATE: Final = "late"
-"""A fact of a step: what it said has in it what earlier ones left running printed."""
+CLAIMS: Final = "claims"
+"""Facts of a step: that what it said has in it what earlier ones left running printed, and the places that it cited."""
 CUT: Final = "characters were not kept: the store has no more room for this step]"
 """How the store ends the note in place of what it has cut out of a text."""
 
@@ -115,6 +116,8 @@ class Cells:
         note_costs(facts, event.facts)
         if event.functions:
             facts["functions"] = dict(event.functions)
+        if claims := event.facts.get(CLAIMS):
+            facts["citations"] = claims
         if event.contexts_changed:
             facts["contexts_changed"] = list(event.contexts_changed)
         if subcalls:

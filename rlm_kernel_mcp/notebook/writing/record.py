@@ -13,12 +13,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from rlm_kernel_mcp import __version__
+from rlm_kernel_mcp.context_wire import Claim
 from rlm_kernel_mcp.errors import SessionNotFound
-from rlm_kernel_mcp.notebook.form.names import FORMAT, KERNEL, KEY, LANGUAGE, NotebookFacts, SourceRow
+from rlm_kernel_mcp.kernel.untrusted.exploring import use_of
+from rlm_kernel_mcp.notebook.form.names import FORMAT, KERNEL, KEY, LANGUAGE, ClaimFacts, NotebookFacts, SourceRow
 from rlm_kernel_mcp.notebook.form.outputs import Json
 from rlm_kernel_mcp.notebook.form.sources import row_of
 from rlm_kernel_mcp.notebook.writing.answers import subcalls_of
-from rlm_kernel_mcp.notebook.writing.events import LATE, Cells
+from rlm_kernel_mcp.notebook.writing.events import CLAIMS, LATE, Cells
 from rlm_kernel_mcp.session.contexts.contexts import SessionContext, contexts_of
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import EXACT_CHARS, Checked
@@ -76,8 +78,15 @@ def _event(event: TraceEvent, extra: dict[str, Any]) -> TraceEvent:
     """As the notebook has it: a step that never ran is no cell that could run again."""
     if event.action != "run_repl":
         return event
-    late = {LATE: True} if extra.get("late_chars") else {}
-    return replace(event, action="refused" if REFUSED in extra else event.action, facts=event.facts | late)
+    more: dict[str, Any] = {LATE: True} if extra.get("late_chars") else {}
+    if claims := use_of(extra).claims:
+        more[CLAIMS] = [_claim(one) for one in claims]
+    return replace(event, action="refused" if REFUSED in extra else event.action, facts=event.facts | more)
+
+
+def _claim(one: Claim) -> ClaimFacts:
+    document = safe_text(one.document)
+    return {"mark": f"c{one.number}", "context": one.context, "document": document, "start": one.start, "end": one.end}
 
 
 def _facts(store: Store, record: SessionRecord) -> NotebookFacts:

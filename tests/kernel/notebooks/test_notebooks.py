@@ -45,7 +45,7 @@ STEPS: Final = (
 
 
 @pytest.fixture(scope="module")
-async def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with two logs."""
     made = tmp_path_factory.mktemp("sources")
     (made / "a.log").write_text("alpha\nbeta\n")

@@ -23,7 +23,18 @@ ANSWER: Final = "It is ![alpha](http://evil.example/x.png) [c1]."
 PASSAGE: Final = Passage("context", None, 0, 5, 0, 5, 1, 1, "alpha", "0" * 64, "", "")
 CHECKED: Final = Checked((Citation("c1", "marker", "verified", PASSAGE),), Coverage(11, cited=5))
 STEPS: Final[tuple[dict[str, Any], ...]] = (
-    {"code": "len(context)", "result": "11", "result_status": "ok"},
+    {
+        "code": "len(context), cite(search('alpha')[0])",
+        "result": "(11, [c1])",
+        "result_status": "ok",
+        "extra": json.dumps(
+            {
+                "functions": {"search": 1, "cite": 1},
+                "claims": [[1, "context", "context", 0, 5, SHA, "alpha"]],
+                "facts": {"printed": {"result": 10}, "delivered": 10, "cost": 48},
+            }
+        ),
+    },
     {"code": "print('out')\n1 / 0", "stdout": "out\n", "result_status": "error", "error": ("ZeroDivisionError", "no")},
     {"code": "while True: pass", "result_status": "timeout", "error": ("KeyboardInterrupt", "")},
     {"code": "llm_query('What is it?', 'alpha')", "result": "'a letter'", "result_status": "ok"},

@@ -100,13 +100,23 @@ def test_a_step_s_cell_has_its_real_outputs(notebook: dict[str, Any]) -> None:
     """Streams, the value, the exception, under the step's number."""
     cells = by_id(notebook)
     assert cells["step-1"]["outputs"] == [
-        {"output_type": "execute_result", "data": {"text/plain": "11"}, "metadata": {}, "execution_count": 1}
+        {"output_type": "execute_result", "data": {"text/plain": "(11, [c1])"}, "metadata": {}, "execution_count": 1}
     ]
     stream, error = cells["step-2"]["outputs"]
     assert stream == {"output_type": "stream", "name": "stdout", "text": "out\n"}
     assert (error["ename"], error["traceback"]) == ("ZeroDivisionError", ["Traceback", "ZeroDivisionError: no"])
     assert cells["step-2"]["execution_count"] == 2
     assert cells["step-2"]["metadata"]["tags"] == ["step", "raises-exception"]
+
+
+def test_a_step_s_metadata_have_its_time_costs_and_citations(notebook: dict[str, Any]) -> None:
+    facts = by_id(notebook)["step-1"]["metadata"][KEY]
+    assert (facts["ts"], facts["ms"], facts["status"]) == ("2026-11-30T10:00:01.000Z", 70, "ok")
+    assert (facts["cost"], facts["delivered"], facts["printed"]) == (48, 10, {"result": 10})
+    assert facts["functions"] == {"search": 1, "cite": 1}
+    assert facts["citations"] == [
+        {"mark": "c1", "context": "context", "document": "context", "start": 0, "end": 5},
+    ]
 
 
 def test_a_person_s_cell_is_marked(notebook: dict[str, Any]) -> None:
