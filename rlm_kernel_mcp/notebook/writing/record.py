@@ -64,7 +64,8 @@ def notebook_of(store: Store, session_id: str) -> tuple[Json, int]:
             damaged += 1
         else:
             found += cells.of(event)
-    metadata = {"kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE), KEY: facts}
+    title = f"Session {session_id}"
+    metadata = {"title": title, "kernelspec": dict(KERNEL), "language_info": dict(LANGUAGE), KEY: facts}
     return {"cells": found, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, damaged
 
 
