@@ -30,6 +30,11 @@ def run(options: Namespace) -> int:
     root = None if options.root is None else (here / options.root).resolve()
     if root is not None and not root.is_dir():
         raise InvalidInput(f"--root {options.root} is not a directory.", "Give the directory that has the sources.")
+    if root is not None and os.pathsep in str(root):  # else each part of it would be a root of its own
+        raise InvalidInput(
+            f"--root {options.root} has a {os.pathsep!r} in its path, which stands between roots in {ROOTS}.",
+            "Give a directory whose path has none.",
+        )
     given = {} if root is None else {ROOTS: str(root)}
     settings = load_settings(here, os.environ, given)
     rerun = Rerun(here / options.file, settings, None if root is None else str(root), options.cell_timeout)

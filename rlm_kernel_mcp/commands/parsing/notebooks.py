@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 CELL_S: Final = 600
+DIGITS_MAX: Final = 9
 ROOTS: Final = "RLM_CONTEXT_ROOTS"
 
 
@@ -53,6 +54,6 @@ def add_notebook(
 
 
 def _seconds(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 86_400:
+    if not text.isascii() or not text.isdigit() or len(text) > DIGITS_MAX or not 1 <= int(text) <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of seconds from 1 to 86400")
     return int(text)

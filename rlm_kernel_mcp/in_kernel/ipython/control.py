@@ -129,8 +129,6 @@ class ControlRequests:
     def _load_later(self, parent: Message, passed: Callable[[], int]) -> LoadContextReply:
         """Keep it until a notebook that runs again comes to the cell in which it came."""
         descriptor = None if parent["content"]["source"] == "buffer" else passed()
-        if parent["content"].get("add") == "again":  # in place of one that was kept, and is not there yet
-            parent["content"]["add"] = "text"
         load = partial(self._load_context, parent, lambda: descriptor)
         self.replay.keep(parent["content"]["name"], lambda: or_failure(load))
         names = offered.lines(self.wall_rows)

@@ -78,7 +78,7 @@ class Said:
                 case "error":
                     lines = output.get("traceback")
                     texts = [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
-                    error = (str(output.get("ename")), str(output.get("evalue")), "\n".join(texts))
+                    error = (joined(output.get("ename")), joined(output.get("evalue")), "\n".join(texts))
                 case _:
                     continue
         return cls.of(streams["stdout"], streams["stderr"], result, error)

@@ -1,7 +1,8 @@
 """A context of a session as a notebook names it: written from its record, and read from a file that is anybody's.
 
 Is: a row of `NotebookFacts.contexts`, both ways. Is not: reading what it names (`notebook/running/filling.py`). Above:
-`notebook/writing/record.py`, `notebook/running/file.py`. Below: `names.py`, `session/contexts/source.py`.
+`notebook/writing/record.py`, `notebook/running/file.py`. Below: `names.py`, `session/contexts/source.py`,
+`context/roots/path_errors.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rlm_kernel_mcp.context.roots.path_errors import checked
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.notebook.form.names import TEXT_CHARS_MAX, SourceRow
 from rlm_kernel_mcp.session.context_reports import ContextReport
@@ -89,22 +91,20 @@ class NamedSource:
         if type(prefix) is not str:
             raise InvalidInput(f"The prefix of the context {name} is not a text.", CORRECT)
         source = ContextSource(name=name, prefix=prefix, is_json=is_json, **_place(name, row, directory))
-        file = str(row["file"]) if "file" in row and source.text is None and source.exclude == () else ""
-        return cls(name, digest, is_json, is_first, source, file)
+        return cls(name, digest, is_json, is_first, source, _file(row))
 
 
 def _place(name: str, row: Mapping[str, Any], directory: str | None) -> dict[str, Any]:
     """Where its text is: the fields of a `ContextSource`."""
     if (text := _text(row)) is not None:
         return {"text": text}
-    file = row.get("file")
-    if type(file) is str and "/" not in file and file not in ("", ".", ".."):
+    if file := _file(row):
         return {"paths": (file,), "working_dir": directory}
     paths, exclude = _texts(row.get("paths")), _texts(row.get("exclude", []))
     if not paths or exclude is None:
         raise InvalidInput(f"The notebook does not say where its context {name} comes from.", CORRECT)
     begins = row.get("working_dir") if directory is None else directory
-    if begins is not None and (type(begins) is not str or not Path(begins).is_absolute()):
+    if begins is not None and not Path(checked(begins)).is_absolute():
         raise InvalidInput(f"The working directory of the context {name} is not an absolute path.", CORRECT)
     return {"paths": paths, "exclude": exclude, "working_dir": begins}
 
@@ -117,6 +117,13 @@ def _text(row: Mapping[str, Any]) -> str | None:
         except (binascii.Error, ValueError):
             return None
     return text if type(text) is str and len(text) <= TEXT_CHARS_MAX else None
+
+
+def _file(row: Mapping[str, Any]) -> str:
+    """The name of the file that has its text: no path, so that it lies in a directory that may be read, or nowhere."""
+    file = row.get("file")
+    is_name = type(file) is str and "/" not in file and file not in ("", ".", "..")
+    return str(file) if is_name and _text(row) is None else ""
 
 
 def _texts(value: object) -> tuple[str, ...] | None:

@@ -60,9 +60,10 @@ class NotebookFile:
         facts = _mapping(_mapping(notebook.get("metadata")).get(KEY))
         if notebook.get("nbformat") != 4 or not isinstance(cells, list) or not facts:
             raise InvalidInput("The file is not the notebook of a session.", CORRECT)
-        if facts.get("format") != FORMAT:
+        if (form := facts.get("format")) != FORMAT:
+            said = f"the format {form}" if type(form) is int else "no format that can be known"
             raise InvalidInput(
-                f"The notebook has the format {str(facts.get('format'))[:20]}, and this version reads {FORMAT}.",
+                f"The notebook has {said}, and this version reads {FORMAT}.",
                 "Use the version that wrote it, or write it again.",
             )
         if len(cells) > CELLS_MAX:
@@ -107,14 +108,14 @@ class NotebookFile:
     def recorded(self, problem: str) -> RecordedNotebook:
         """What a kernel is told of it. `problem`: with the sources, in whole sentences; empty: none."""
         answers = list(self._answers())
-        kinds = {one.get("kind") for cell in self.cells for one in _subcalls(cell)}
+        had_children = any(one.get("kind") == "rlm" for cell in self.cells for one in _subcalls(cell))
         functions = self._facts.get("functions")
         names = functions if isinstance(functions, list) else []
         return {
             "cells": [found for cell in self.cells if (found := _recorded(cell, problem)) is not None],
             "answers": answers,
             "functions": [name for name in names if isinstance(name, str) and len(name) <= NAME_CHARS_MAX],
-            "has_children": "rlm" in kinds,
+            "has_children": had_children,
         }
 
     def _answers(self) -> Iterator[RecordedAnswer]:
@@ -154,8 +155,8 @@ def _recorded(cell: CodeCell, problem: str) -> RecordedCell | None:
     found: RecordedCell = {"source": source_digest(cell.source), "role": role}
     if role == "sources" and problem:
         found["problem"] = problem
-    if role == "context":
-        found["context"] = str(cell.facts.get("context"))[:NAME_CHARS_MAX]
+    if role == "context" and isinstance(name := cell.facts.get("context"), str):
+        found["context"] = name[:NAME_CHARS_MAX]
     if role in ("sources", "context"):
         return found
     if role == "step":

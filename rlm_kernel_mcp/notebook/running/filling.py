@@ -1,16 +1,17 @@
 """Gives a kernel the sources of a notebook, and its cells and answers, before its client has it.
 
 Is: each context read below the roots of whoever starts the kernel, and handed over only if it has the hash that the
-notebook says: a file that names what its writer may not read gets nothing, since its writer cannot know the hash
-(decision 0122). What cannot be loaded does not keep the kernel from starting: the notebook's first cell says it. Is
-not: a start (`kernel/placement/`). Above: `provisioner.py`. Below: `file.py`, `session/contexts/source.py`,
-`session/kernels/context_loading.py`.
+notebook says: a file that names what its writer may not read gets nothing, since its writer cannot know the hash, and
+learns nothing of what is there (decision 0122). What cannot be loaded does not keep the kernel from starting: the
+notebook's first cell says it. Is not: a start (`kernel/placement/`). Above: `provisioner.py`. Below: `file.py`,
+`session/contexts/source.py`, `session/kernels/context_loading.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,16 +33,22 @@ from rlm_kernel_mcp.notebook.form.sources import NamedSource, needed_file
 from rlm_kernel_mcp.notebook.running.file import NotebookFile, nothing_read
 from rlm_kernel_mcp.session.contexts.means import Beside, Means
 from rlm_kernel_mcp.session.contexts.source import ContextSource
-from rlm_kernel_mcp.session.kernels.context_loading import load_whole
+from rlm_kernel_mcp.session.kernels.context_loading import load_context, load_whole
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.text.safe_text import safe_text
 
+log = logging.getLogger(__name__)
 CONNECT_S: Final = 30.0
 TELL_S: Final = 60.0
 """How long a kernel may take to answer at all, and to take the notebook's cells and answers."""
 BLOCK_BYTES: Final = 1 << 20
-GIVE_THE_ROOT: Final = "Give the directory that has it by --root, or by RLM_CONTEXT_ROOTS."
+NOT_THERE: Final = (
+    "nothing that may be read has that hash. Give the directory that has it by --root, or by RLM_CONTEXT_ROOTS; why "
+    "what is there was not taken is in the log of whoever started this kernel."
+)
+"""To the kernel, of every source that is not handed over: how many bytes a file has, or whether it is there at all, is
+nothing for a notebook that has not got its hash."""
 
 
 @dataclass(slots=True)
@@ -103,38 +110,54 @@ class NotebookFiller:
     async def _filled(self, hand: ClientsHand, room: Room) -> RecordedNotebook:
         try:
             found = await asyncio.to_thread(NotebookFile.read, self._path)
-            sources = found.sources(self._directory)
         except InvalidInput as error:
             return nothing_read(safe_text(f"{error.message} {error.next_step}"))
+        try:
+            problem = await self._loaded(hand, found.sources(self._directory), room)
+        except InvalidInput as error:
+            problem = f"{error.message} {error.next_step}"
+        return await asyncio.to_thread(found.recorded, safe_text(problem))
+
+    async def _loaded(self, hand: ClientsHand, sources: Iterable[NamedSource], room: Room) -> str:
+        """Load each of them; returns what is said of those that cannot be, in whole sentences."""
         problems: list[str] = []
         beside = Beside()
         for source in sources:
             try:
-                payload = await self._payload(source, room, beside)
-                with payload:
+                with await self._payload(source, room, beside, copy=not source.is_first) as payload:
                     await self._load(hand, source, payload, room, beside)
-                in_memory = payload.byte_count if payload.held == "memory" else 0
-                beside = Beside(beside.bytes + in_memory, beside.documents + len(payload.documents))
+                    in_memory = payload.byte_count if payload.held == "memory" else 0
+                    beside = Beside(beside.bytes + in_memory, beside.documents + len(payload.documents))
             except RequestRefused as error:
-                problems.append(f"{needed_file(source)} is not loaded: {error.message} {GIVE_THE_ROOT}")
-        return await asyncio.to_thread(found.recorded, safe_text("\n".join(problems)))
+                problems.append(f"{needed_file(source)} is not loaded: {error.message}")
+        return "\n".join(problems)
 
     async def _load(self, hand: ClientsHand, source: NamedSource, payload: Payload, room: Room, beside: Beside) -> None:
+        if not source.is_first:  # a copy: the kernel keeps its descriptor until the cell comes, and code may run before
+            await load_context(hand, payload, source.name, add=True, later=True)
+            return
         copies: list[Payload] = []
 
         async def copied() -> Payload:
             copies.append(await self._payload(source, room, beside, copy=True))
             return copies[-1]
 
-        is_further = not source.is_first
         try:
-            await load_whole(hand, payload, copied, source.name, add=is_further, later=is_further)
+            await load_whole(hand, payload, copied, source.name)
         finally:
             for one in copies:
                 one.close()
 
-    async def _payload(self, source: NamedSource, room: Room, beside: Beside, *, copy: bool = False) -> Payload:
-        """A context that has the hash which the notebook says. Raises: RequestRefused."""
+    async def _payload(self, source: NamedSource, room: Room, beside: Beside, *, copy: bool) -> Payload:
+        """A context that has the hash which the notebook says. Raises: ContextNotFound: there is none."""
+        try:
+            return await self._read(source, room, beside, copy=copy)
+        except RequestRefused as error:
+            log.warning("%s is not loaded: %s", needed_file(source), safe_text(error.message))
+            raise ContextNotFound(NOT_THERE) from error
+
+    async def _read(self, source: NamedSource, room: Room, beside: Beside, *, copy: bool) -> Payload:
+        """The same, with what is wrong. Raises: RequestRefused."""
         means = Means(self._settings, room)
         named = source.source
         if source.file:

@@ -158,7 +158,6 @@ async def load_whole(
     name: str,
     *,
     add: bool = False,
-    later: bool = False,
 ) -> LoadContextReply:
     """As `load_context`; where the payload's file was written to meanwhile, a copy is loaded, whatever came of that.
 
@@ -167,13 +166,13 @@ async def load_whole(
     """
     loaded = None
     try:
-        loaded = await load_context(kernel, payload, name, add=add, later=later)
+        loaded = await load_context(kernel, payload, name, add=add)
     except (KernelDied, ContextTooLarge):
         if not payload.has_changed():
             raise
     if loaded is not None and not payload.has_changed():
         return loaded
-    return await load_context(kernel, await copied(), name, add=add, again=add, later=later)
+    return await load_context(kernel, await copied(), name, add=add, again=add)
 
 
 async def load_nothing(kernel: TakesContexts, name: str) -> ContextGoneReply:

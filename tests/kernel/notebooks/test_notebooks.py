@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.notebook.form.names import HOW, KEY
+from rlm_kernel_mcp.notebook.running.filling import NOT_THERE
 from rlm_kernel_mcp.notebook.running.rerun import written
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
@@ -113,8 +114,8 @@ async def test_a_source_that_has_changed_is_not_loaded(logs: SessionDriver, sour
     found["metadata"][KEY]["contexts"][0]["paths"] = [str(other / "*.log")]
     (tmp_path / "n.ipynb").write_text(json.dumps(found))
     (only,) = await again(tmp_path / "n.ipynb", other)
-    assert "what is there now is another one" in only.problem
-    assert "--root" in only.problem
+    assert NOT_THERE in only.problem
+    assert hashlib.sha256(b"changed\n").hexdigest() not in only.problem
 
 
 @pytest.mark.slow
@@ -221,7 +222,7 @@ async def test_a_long_text_comes_from_its_file(registry: Registry, tmp_path: Pat
     found = await notebook_in(tmp_path / "n.ipynb", session)
     await end_session(session)
     (only,) = await again(tmp_path / "n.ipynb", tmp_path)
-    assert "there is no such file" in only.problem
+    assert NOT_THERE in only.problem
     row: dict[str, Any] = found["metadata"][KEY]["contexts"][0]
     (tmp_path / row["file"]).write_text(text)
     assert differing(await again(tmp_path / "n.ipynb", tmp_path)) == []

@@ -36,7 +36,7 @@ def test_what_is_no_output_says_nothing() -> None:
     nothing: list[Any] = [None, 5, {}, {"output_type": "stream"}, {"output_type": "execute_result", "data": 5}]
     assert Said.of_outputs(nothing) == Said()
     error = Said.of_outputs([{"output_type": "error", "ename": 5, "traceback": [6, "line"]}]).error
-    assert error == ("5", "None", "line")
+    assert error == ("", "", "line")
 
 
 def test_it_is_said_in_which_parts_two_differ() -> None:

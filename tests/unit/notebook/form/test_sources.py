@@ -51,11 +51,13 @@ def test_a_source_without_a_hash_is_not_read(digest: object) -> None:
         {"prefix": 5},
         {"working_dir": "here"},
         {"working_dir": 5},
+        {"working_dir": "/a\0b"},
+        {"working_dir": "/\ud800"},
         {"paths": None, "file": "../secret"},
         {"paths": None, "text": "x" * (TEXT_CHARS_MAX + 1)},
         {"paths": None, "text_base64": "!"},
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_what_names_no_source_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
@@ -73,3 +75,11 @@ def test_a_long_text_is_looked_for_by_its_file_s_name() -> None:
     found = named("/mine", paths=None, file="rlm-context-00.txt")
     assert (found.file, found.source.paths) == ("rlm-context-00.txt", ("rlm-context-00.txt",))
     assert named().file == ""
+
+
+@pytest.mark.parametrize("file", ["../secret", "a/b", "", 5, None], ids=range(5))
+def test_what_is_no_name_of_a_file_is_not_looked_for(file: object) -> None:
+    """Even where the row has paths, or a text, as well."""
+    assert named(file=file).file == ""
+    assert named(file=file, text="abc").source.text == "abc"
+    assert named(file="there.txt", text="abc").file == ""

@@ -67,6 +67,7 @@ def test_a_problem_with_the_sources_is_the_first_cell_s(tmp_path: Path) -> None:
 def test_answers_are_those_that_were_given(tmp_path: Path) -> None:
     """And of a question that failed, how; what is no answer is none."""
     asked: list[Any] = [
+        {"kind": ["rlm"], "digest": 5, "answer": []},
         {"kind": "llm", "digest": "d1", "answer": "yes"},
         {"kind": "rlm", "digest": "d2", "error_code": "budget"},
         {"kind": "llm", "digest": "d3", "error_code": "<script>"},
@@ -111,9 +112,10 @@ def test_numbers_and_texts_of_the_file_have_bounds(tmp_path: Path) -> None:
         {"nbformat": 3, "cells": [], "metadata": {"rlm": {"format": 1}}},
         {"nbformat": 4, "cells": {}, "metadata": {"rlm": {"format": 1}}},
         {"nbformat": 4, "cells": [], "metadata": {"rlm": {"format": 2}}},
+        {"nbformat": 4, "cells": [], "metadata": {"rlm": {"format": [[[]]]}}},
         {"nbformat": 4, "cells": [0] * (CELLS_MAX + 1), "metadata": {"rlm": {"format": 1}}},
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_is_no_notebook_of_a_session_is_refused(tmp_path: Path, found: object) -> None:
     with pytest.raises(InvalidInput):

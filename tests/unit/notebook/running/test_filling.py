@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ from rlm_kernel_mcp.context.held import Room
 from rlm_kernel_mcp.errors import RequestRefused
 from rlm_kernel_mcp.notebook.form.names import VARIABLE
 from rlm_kernel_mcp.notebook.form.sources import NamedSource
-from rlm_kernel_mcp.notebook.running.filling import NotebookFiller
+from rlm_kernel_mcp.notebook.running.filling import NOT_THERE, NotebookFiller
 from rlm_kernel_mcp.session.contexts.means import Beside
 from rlm_kernel_mcp.settings import load_settings
 
@@ -41,7 +42,8 @@ async def given(root: Path, **row: Any) -> bytes:
     settings = load_settings(root, {"HOME": str(root), "RLM_CONTEXT_ROOTS": str(root)})
     named = {"name": "context", "kind": "documents", "prefix": "", "sha256": SHA, **row}
     source = NamedSource.of(named, str(root), is_first=True)
-    with await NotebookFiller(root / "n.ipynb", settings, str(root))._payload(source, Room(1 << 30), Beside()) as found:
+    filler = NotebookFiller(root / "n.ipynb", settings, str(root))
+    with await filler._read(source, Room(1 << 30), Beside(), copy=False) as found:
         if found.data is not None:
             return found.data
         assert found.descriptor is not None
@@ -82,6 +84,28 @@ async def test_a_long_text_is_given_from_its_file_as_the_text_that_it_was(root: 
         await given(root, kind="text", file="rlm-context-00.txt")
     with pytest.raises(RequestRefused):
         await given(root, kind="text", file="link.txt")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["mine.txt", "missing.txt", "link.txt", "/etc/passwd", "."],
+    ids=["another", "missing", "link", "outside", "directory"],
+)
+async def test_a_kernel_is_told_the_same_of_whatever_it_is_not_given(
+    root: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A notebook whose outputs come back to its writer says nothing of a file: not its hash, nor that it is there.
+
+    Whoever started the kernel has the reason in the log.
+    """
+    settings = load_settings(root, {"HOME": str(root), "RLM_CONTEXT_ROOTS": str(root)})
+    row = {"name": "logs", "kind": "documents", "prefix": "", "sha256": OTHER, "paths": [path]}
+    source = NamedSource.of(row, str(root), is_first=True)
+    filler = NotebookFiller(root / "n.ipynb", settings, str(root))
+    with caplog.at_level(logging.WARNING), pytest.raises(RequestRefused) as refused:
+        await filler._payload(source, Room(1 << 30), Beside(), copy=False)
+    assert refused.value.message == NOT_THERE
+    assert f"The context logs ({path}, sha256 {OTHER}) is not loaded: " in caplog.text
 
 
 def test_a_kernel_is_filled_where_the_environment_names_a_notebook(root: Path) -> None:
