@@ -7,6 +7,7 @@ with 512 MB of memory.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from demo import large_questions, stdlib_questions
 
@@ -22,13 +23,17 @@ def main() -> int:
         metavar="MB",
         help=f"size of that log in MB, at least {large_questions.SMALLEST_MB} (default: {large_questions.LARGE_MB:,})",
     )
+    parser.add_argument(
+        "--notebook", type=Path, metavar="FILE", help="keep the session over the library there, as a Jupyter notebook"
+    )
     options = parser.parse_args()
     if not options.large:
         if options.large_mb is not None:
             parser.error("--large-mb goes with --large")
-        return stdlib_questions.main(options.package)
-    if options.package:
-        parser.error("--large has no packages")
+        kept = None if options.notebook is None else options.notebook.absolute()
+        return stdlib_questions.main(options.package, kept)
+    if options.package or options.notebook is not None:
+        parser.error("--large has no packages, and no notebook")
     return large_questions.main(options.large_mb or large_questions.LARGE_MB)
 
 

@@ -2,7 +2,8 @@
 
 Is: an MCP client that does what an agent does, with the real server over stdio: open the sources by path, look,
 define functions, go through the documents in parts, keep everything in variables, read one, cite the lines behind the
-answer, finalize, show the trace. It also quotes what no file has, and is refused.
+answer, finalize, show the trace. It also quotes what no file has, and is refused; and its record, as a notebook, runs
+again.
 Is not: a test of the kernel; but what it found is checked against `independent.py`, and it exits 1 if they differ.
 """
 
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 from mcp import Client, StdioServerParameters
 
-from demo import asking, five_lines, independent
+from demo import asking, five_lines, independent, notebook
 from demo.agent import ROOT, Agent, SessionFailed, first_of, say_citations, say_server, show_trace, until_ended
 
 CALL: Final = "get_event_loop"
@@ -93,12 +94,12 @@ print(f"{len(report):,} characters, which cite {report.count('[c'):,} places; th
 """.replace("CALL", CALL)
 
 
-def main(entries: Sequence[str]) -> int:
-    """Run the session and check it; returns the exit status."""
+def main(entries: Sequence[str], kept: Path | None = None) -> int:
+    """Run the session and check it; returns the exit status. `kept`: where its notebook is to stay."""
     library = Path(sysconfig.get_path("stdlib")).resolve()
     patterns = context_paths(library, entries)
     try:
-        session = asyncio.run(run_session(library, patterns))
+        session = asyncio.run(run_session(library, patterns, kept))
     except BaseExceptionGroup as group:  # the client's task groups wrap what is raised inside of them
         if (failed := group.subgroup(SessionFailed)) is None:
             raise
@@ -120,9 +121,11 @@ class Session:
     refusal: dict[str, Any]
     """Of an answer with an invented quote."""
     final: dict[str, Any]
+    repeats: bool = False
+    """Whether its notebook, run again, has said the same."""
 
 
-async def run_session(library: Path, patterns: list[str]) -> Session:
+async def run_session(library: Path, patterns: list[str], kept: Path | None = None) -> Session:
     """Run one session, by default through a front and a host, which nobody else finds and which ends with it."""
     with tempfile.TemporaryDirectory(prefix="rlm-demo-") as state:
         hosts = Path(state, "hosts")
@@ -145,6 +148,8 @@ async def run_session(library: Path, patterns: list[str]) -> Session:
             session = await ask(agent, loaded)
             await show_trace(agent)
         await asyncio.to_thread(until_ended, hosts)
+        path = kept or Path(state, "session.ipynb")
+        session.repeats = await asyncio.to_thread(notebook.runs_again, Path(state), agent.session_id, library, path)
     share = agent.chars_received / loaded["chars"]
     print(f"\n{agent.chars_received:,} characters reached the client: {share:.3%} of what was loaded.")
     print(f"\n{session.final['final_answer']}\n")
@@ -228,6 +233,7 @@ def check(texts: dict[str, str], session: Session) -> int:
         "answers": (session.answers, expected),
         "final answer": (session.final["final_answer"], independent.report(expected, CALL)),
         "citations": (cited, independent.citations(expected, texts)),
+        "its notebook, run again": (session.repeats, True),
         "refusal": ((session.refusal["code"], nearest), ("CITATION_MISMATCH", [("near", expected["longest"][0][1])])),
     }
     wrong = {what: pair for what, pair in compared.items() if pair[0] != pair[1]}

@@ -7,6 +7,7 @@ the end of a run, and turns them into failures where `RLM_FORBID_SKIPS=1` (CI).
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -14,6 +15,7 @@ from typing import Any, Final, NoReturn
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+CHROMIUMS: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 def one_of_each(cases: Mapping[str, object], fast: Collection[str]) -> list[Any]:
@@ -45,6 +47,14 @@ def claude_program() -> Path:
     for path in ROOT.glob(".claude-bin/node_modules/@anthropic-ai/claude-code-*/claude"):
         return path
     skip_for_lack_of("the program claude", "bin/setup --with claude")
+
+
+def chromium() -> Path:
+    """A Chromium, of whatever name; skips the test where there is none."""
+    for name in CHROMIUMS:
+        if (found := shutil.which(name)) is not None:
+            return Path(found)
+    skip_for_lack_of("Chromium", "Debian: apt-get install chromium-headless-shell")
 
 
 def lab_python() -> Path:

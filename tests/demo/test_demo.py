@@ -26,6 +26,9 @@ def test_the_demo_answers_checks_itself_and_accounts_for_what_reached_the_client
     assert "An invented quote is refused. CITATION_MISMATCH: 1 of" in done.stdout
     assert "q1 is near" in done.stdout
     assert re.search(r"(?m)^  \[q1\] \S+\.py:\d+ verified: +def ", done.stdout)
+    assert re.search(
+        r"(?m)^The session as a notebook, run again .*: 12 of 12 cells say the same; 0 differ ", done.stdout
+    )
     assert "characters reached the client" in done.stdout
     assert "Longest function:" in done.stdout
     assert done.stdout.count("run_repl") == 11
@@ -77,6 +80,7 @@ def test_a_log_larger_than_the_kernels_memory_is_asked_three_questions_and_held_
         (["--large", "--large-mb", "10"], "the least is 160 MB"),
         (["--large-mb", "300"], "--large-mb goes with --large"),
         (["--large", "json"], "--large has no packages"),
+        (["--large", "--notebook", "n.ipynb"], "--large has no packages, and no notebook"),
     ],
 )
 def test_a_size_that_shows_nothing_and_options_that_do_not_go_together_are_refused(
