@@ -1,4 +1,4 @@
-"""The notebook of the demo's run: valid for nbformat, and run again by nbclient.
+"""The notebook of the demo's run: valid for nbformat, and run again by nbclient and in JupyterLab.
 
 `bin/demo` itself, which CI has over the whole library, runs it again too, by `notebook run`.
 """
@@ -15,7 +15,8 @@ import pytest
 
 from rlm_kernel_mcp.notebook.form.names import HOW, KEY
 from rlm_kernel_mcp.notebook.form.outputs import Said
-from tests.lab.home import Home
+from tests.lab.home import LOCKED, Home
+from tests.lab.lab_server import lab_server
 from tests.parts import ROOT
 from tests.unit.notebook.schema import code_cells, validate
 
@@ -40,6 +41,11 @@ def write(home: Home, name: str, notebook: dict[str, Any]) -> Path:
     return home.write(name, json.dumps(notebook))
 
 
+def with_sources(home: Home, path: Path) -> Home:
+    """The same home, for clients whose kernels are to have the sources of a notebook."""
+    return Home(home.directory, {**home.env, "RLM_NOTEBOOK": str(path), "RLM_CONTEXT_ROOTS": str(LIBRARY)})
+
+
 def test_nbformat_takes_it(home: Home, recorded: dict[str, Any]) -> None:
     """And writes it anew, which has the same in it."""
     write(home, "valid.ipynb", recorded)
@@ -54,8 +60,7 @@ def test_nbformat_takes_it(home: Home, recorded: dict[str, Any]) -> None:
 def test_nbclient_runs_it_again_and_it_says_the_same(home: Home, recorded: dict[str, Any]) -> None:
     """From top to bottom, over sources that are named relative to where its server ran."""
     path = write(home, "again.ipynb", recorded)
-    sources = {"RLM_NOTEBOOK": str(path), "RLM_CONTEXT_ROOTS": str(LIBRARY)}
-    done = Home(home.directory, {**home.env, **sources}).run("jupyter", "execute", "again.ipynb", "--output=out.ipynb")
+    done = with_sources(home, path).run("jupyter", "execute", "again.ipynb", "--output=out.ipynb")
     assert done.returncode == 0, done.stderr
     now = code_cells(json.loads((home.directory / "out.ipynb").read_text()))
     then = code_cells(recorded)
@@ -83,3 +88,22 @@ def test_without_its_sources_the_first_cell_fails_with_a_sentence(
     assert done.returncode != 0
     said = HOW.split(" Run", maxsplit=1)[0] if named == "nothing" else "missing.ipynb cannot be read"
     assert said in done.stderr
+
+
+@pytest.mark.anyio
+async def test_a_kernel_of_jupyterlab_has_the_sources_and_again_after_a_restart(
+    home: Home, recorded: dict[str, Any]
+) -> None:
+    """Cell by cell, as a person runs them."""
+    path = write(home, "lab.ipynb", recorded)
+    sources, look, *_ = code_cells(recorded)
+    async with lab_server(with_sources(home, path)) as server, server.kernel(LOCKED) as kernel:
+        for _ in range(2):
+            _, reply = await kernel.execute(sources["source"])
+            assert reply["status"] == "ok", reply
+            said, _ = await kernel.execute(look["source"])
+            streams = [{"output_type": "stream", **one["content"]} for one in said if "text" in one["content"]]
+            assert Said.of_outputs(streams) == Said.of_outputs(look["outputs"])
+            await kernel.server.ask("POST", f"kernels/{kernel.kernel_id}/restart")
+            kernel.close()
+            await kernel.connect()
