@@ -34,6 +34,8 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 STOPPED: Final[Mapping[str, Why]] = {"interrupted": "interrupt", "timeout": "timeout"}
+RUNGS: Final = ("SIGINT", "SIGKILL")
+"""What a step is sent that does not end by itself; with the second one its kernel has ended."""
 KERNEL_GONE: Final = frozenset({"kernel_died", "unknown"})
 """The ends of a step with which its kernel has ended, or its server. Of a person's cell `unknown` is one that ran, and
 of which the record has the code alone."""
@@ -57,6 +59,8 @@ class Cells:
     facts: NotebookFacts
     subcalls: Subcalls
     was_restored: bool
+    rungs: Mapping[int, str]
+    """By the agent's step the last of `RUNGS` that it was sent; of one that ended by itself there is none."""
     _guesses: Guesses = field(default_factory=Guesses)
     _is_after_restore: bool = False
     _number: int = 0
@@ -124,10 +128,10 @@ class Cells:
             facts["subcalls"] = list(subcalls)
         if why := self._why(event, said, subcalls, source):
             facts["why"] = why
-        if event.result_status in STOPPED:
-            facts["limit_ms"] = max(event.duration_ms, LIMIT_MIN_MS)
-        elif is_step and event.result_status in KERNEL_GONE:
+        if "ended" in why:
             facts["ended"] = ENDED.format(status=event.result_status)
+        elif "interrupt" in why or "timeout" in why:
+            facts["limit_ms"] = max(event.duration_ms, LIMIT_MIN_MS)
         tags = [STEP if is_step else CONSOLE, *([AFTER_RESTORE] if self._is_after_restore else [])]
         count = event.step_index if is_step else None
         yield code_cell(self._id(event, is_step), source, facts, tags, said.outputs(count), count)
@@ -145,10 +149,11 @@ class Cells:
     def _why(self, event: TraceEvent, said: Said, subcalls: Sequence[SubcallFacts], source: str) -> list[Why]:
         """Why its output may be another when it runs again."""
         found: list[Why] = []
-        if (stopped := STOPPED.get(event.result_status)) is not None:
-            found.append(stopped)
-        elif event.source == "mcp" and event.result_status in KERNEL_GONE:
+        rung = self.rungs.get(event.step_index) if event.source == "mcp" else None
+        if event.source == "mcp" and (event.result_status in KERNEL_GONE or rung == "SIGKILL"):
             found.append("ended")
+        elif event.result_status in STOPPED or rung is not None:  # of processor time it says that it failed
+            found.append(STOPPED.get(event.result_status, "timeout"))
         elif event.result_status not in WHOLE:
             found.append("cut")
         found += ["restore"] if self._is_after_restore else []

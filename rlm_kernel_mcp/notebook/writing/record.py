@@ -8,7 +8,7 @@ nbformat, which the tests make (decision 0122). It reads, so call it in a thread
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from rlm_kernel_mcp.notebook.form.names import FORMAT, KERNEL, KEY, LANGUAGE, Cl
 from rlm_kernel_mcp.notebook.form.outputs import Json
 from rlm_kernel_mcp.notebook.form.sources import row_of
 from rlm_kernel_mcp.notebook.writing.answers import subcalls_of
-from rlm_kernel_mcp.notebook.writing.events import CLAIMS, LATE, Cells
+from rlm_kernel_mcp.notebook.writing.events import CLAIMS, LATE, RUNGS, STOPPED, Cells
 from rlm_kernel_mcp.session.contexts.contexts import SessionContext, contexts_of
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import EXACT_CHARS, Checked
@@ -29,7 +29,7 @@ from rlm_kernel_mcp.session.trace.events import EVIDENCE, extra_of, whole_event
 from rlm_kernel_mcp.session.trace.reading import with_questions
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.store.reading import damaged_record
-from rlm_kernel_mcp.store.store import SessionRecord, Store
+from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 REFUSED: Final = "refused"
@@ -52,12 +52,13 @@ def notebook_of(store: Store, session_id: str) -> tuple[Json, int]:
     asked = with_questions(store, session_id, (None, None))
     damaged = asked.heads.damaged
     was_restored = any(head.row.action == "restore" for head in asked.heads)
-    cells = Cells(facts, subcalls_of(store, session_id), was_restored)
+    rungs = dict(_rungs(head.row for head in asked.heads))
+    cells = Cells(facts, subcalls_of(store, session_id), was_restored, rungs)
     found = cells.first()
     for head in asked.heads:
         texts = asked.texts(head)
         try:
-            event = None if texts is None else _event(whole_event(head, texts, str), extra_of(head.row))
+            event = None if texts is None else _event(whole_event(head, texts, str), extra_of(head.row), rungs)
         except SessionNotFound:  # pages of a final answer
             event = None
         if event is None:
@@ -75,10 +76,19 @@ def text_of(notebook: Json) -> Iterator[str]:
     yield "\n"
 
 
-def _event(event: TraceEvent, extra: dict[str, Any]) -> TraceEvent:
+def _rungs(rows: Iterable[EventRow]) -> Iterator[tuple[int, str]]:
+    """Of steps that did not end by themselves what they were sent, the last of it last."""
+    for row in rows:
+        if row.action == "interrupt" and (rung := row.summary.partition(" ")[0]) in RUNGS:
+            yield row.step_index, rung
+
+
+def _event(event: TraceEvent, extra: dict[str, Any], rungs: Mapping[int, str]) -> TraceEvent:
     """As the notebook has it: a step that never ran is no cell that could run again."""
     if event.action != "run_repl":
         return event
+    if event.source == "mcp" and event.result_status in STOPPED and event.step_index not in rungs:
+        return replace(event, action="interrupt")  # it was given up before its code began
     more: dict[str, Any] = {LATE: True} if extra.get("late_chars") else {}
     if claims := use_of(extra).claims:
         more[CLAIMS] = [_claim(one) for one in claims]

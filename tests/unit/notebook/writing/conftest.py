@@ -94,6 +94,8 @@ def fill(store: Store) -> None:
             add(store, 1, "add_context", summary="lib: documents of 11 characters")
             console = {"code": "context[:3]", "result": "'alp'", "result_status": "ok", "source": "console"}
             add_step(store, 1, console)
+        if at == 3:
+            add(store, 3, "interrupt", summary="SIGINT to the kernel in step 3")
         if at == 4:
             row = SubcallRow(SESSION, store.mint(), "2026-11-30T10:00:04.000Z", 4, "mcp", 1, 1, answer_chars=8)
             texts = packed(Texts("What is it?", "alpha", "a letter | of many"))

@@ -47,10 +47,11 @@ def test_it_is_a_notebook(notebook: dict[str, Any]) -> None:
         "console-1-1",
         "step-2",
         "step-3",
+        "event-7",
         "step-4",
         "questions-4",
         "step-5",
-        "event-10",
+        "event-11",
         "step-6",
         "step-7",
         "answer",
@@ -149,7 +150,7 @@ def test_what_may_not_repeat_is_tagged_with_its_reasons(notebook: dict[str, Any]
         ({"code": "1", "stdout": "x", "extra": '{"late_chars": 1}'}, "late"),
         ({"code": "1", "extra": '{"contexts_changed": ["context"]}'}, "changed"),
         ({"code": "'\\x1b' + '\x1b'"}, "characters"),
-        ({"code": "1", "result_status": "interrupted"}, "interrupt"),
+        ({"code": "1", "result_status": "interrupted", "source": "console"}, "interrupt"),
         ({"code": "1", "result_status": "unknown"}, "ended"),
         ({"code": "1", "result_status": "unknown", "source": "console"}, "cut"),
         ({"code": "llm_query('x')", "result_status": "ok", "source": "console"}, "answer"),
@@ -164,15 +165,51 @@ def test_what_the_record_knows_is_a_reason(store: Store, step: dict[str, Any], w
     assert (damaged, code_cells(found)[1]["metadata"][KEY]["why"]) == (0, [why])
 
 
-def test_a_step_that_never_ran_is_told_and_does_not_run(store: Store) -> None:
-    """Its context could not be loaded."""
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"result_status": "error", "extra": '{"refused": ["CONTEXT_NOT_FOUND", "gone", "look"]}'},
+        {"result_status": "interrupted"},
+        {"result_status": "timeout"},
+    ],
+    ids=["no context", "interrupted", "withdrawn"],
+)
+def test_a_step_that_never_ran_is_told_and_does_not_run(store: Store, step: dict[str, Any]) -> None:
+    """Its context could not be loaded, or it was given up before its kernel had it: nothing was sent to end it."""
     store.add_session(SessionRecord("s_new", "2026-11-30T11:00:00.000Z", "text", "idle", context=LOADING))
-    refused = '{"refused": ["CONTEXT_NOT_FOUND", "gone", "look"]}'
-    row = EventRow("s_new", "2026-11-30T11:00:01.000Z", 1, "run_repl", result_status="error", code="1", extra=refused)
-    store.add_event(row)
+    store.add_event(EventRow("s_new", "2026-11-30T11:00:01.000Z", 1, "run_repl", code="1", **step))
     found, _ = notebook_of(store, "s_new")
     assert [cell["id"] for cell in found["cells"]] == ["session", "sources", "event-1"]
     assert "```python\n1\n```" in found["cells"][-1]["source"]
+
+
+@pytest.mark.parametrize(
+    ("status", "sent", "why", "is_run"),
+    [
+        ("timeout", ["SIGINT"], "timeout", True),
+        ("interrupted", ["SIGINT", "SIGINT"], "interrupt", True),
+        ("error", ["SIGINT"], "timeout", True),
+        ("timeout", ["SIGINT", "SIGINT", "SIGKILL"], "ended", False),
+        ("error", ["SIGINT", "SIGINT", "SIGKILL"], "ended", False),
+    ],
+    ids=["timeout", "interrupted", "processor time", "killed", "killed for its processor time"],
+)
+def test_a_step_that_did_not_end_by_itself_is_stopped_again_or_not_run_whatever_its_status_is(
+    store: Store, status: str, sent: list[str], why: str, is_run: bool
+) -> None:
+    """One that swallows each interrupt would never end in a client without limits."""
+    store.add_session(SessionRecord("s_new", "2026-11-30T11:00:00.000Z", "text", "idle", context=LOADING))
+    ran = EventRow("s_new", "2026-11-30T11:00:01.000Z", 1, "run_repl", result_status=status, code="f()")
+    ran.duration_ms = 700
+    store.add_event(ran)
+    for rung in sent:
+        words = f"{rung} to the kernel in step 1"
+        store.add_event(
+            EventRow("s_new", "2026-11-30T11:00:02.000Z", 1, "interrupt", result_status="ok", summary=words)
+        )
+    facts = code_cells(notebook_of(store, "s_new")[0])[1]["metadata"][KEY]
+    assert facts["why"] == [why]
+    assert (facts.get("limit_ms"), "ended" in facts) == ((700, False) if is_run else (None, True))
 
 
 def test_a_step_that_was_stopped_is_stopped_again_and_one_that_ended_its_kernel_is_not_run(
@@ -194,7 +231,7 @@ def test_questions_are_in_the_metadata_of_their_step_with_all_of_their_answers(n
 
 
 def test_what_happened_between_steps_is_said(notebook: dict[str, Any]) -> None:
-    said = by_id(notebook)["event-10"]
+    said = by_id(notebook)["event-11"]
     assert said["metadata"]["tags"] == ["event"]
     assert "gone: `m` (`it cannot be pickled`)" in said["source"]
     assert "restored: `x`" in said["source"]
