@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.errors import InvalidInput, KernelDied
+from rlm_kernel_mcp.errors import InvalidInput, KernelDied, KernelStartFailed
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.execution import Execution
-from rlm_kernel_mcp.kernel.placement.kernelspec import spec_manager
+from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec, spec_manager
 from rlm_kernel_mcp.kernel.start import Launch
-from rlm_kernel_mcp.notebook.form.names import KERNEL, KEY, NOT_REPEATABLE, RAISES, VARIABLE
+from rlm_kernel_mcp.notebook.form.names import KEY, NOT_REPEATABLE, RAISES, VARIABLE
 from rlm_kernel_mcp.notebook.form.outputs import Json, Said
 from rlm_kernel_mcp.notebook.running.file import CodeCell, NotebookFile
 from rlm_kernel_mcp.settings import Settings
@@ -71,13 +71,17 @@ class Rerun:
         """Run it; `told` hears of each cell as it ends.
 
         Raises:
-            RlmError: its kernel cannot be started.
+            RlmError: its kernel cannot be started, or would not be locked down.
         """
-        manager = Launch(kernel_name=KERNEL["name"], kernel_spec_manager=spec_manager(self._settings.jupyter))
+        name, variables = self._settings.kernel, self._settings.jupyter
+        locked_kernelspec(name, variables)
+        manager = Launch(kernel_name=name, kernel_spec_manager=spec_manager(variables))
         await manager.start_kernel(env=self._environment())
         client = KernelClient(manager.session.key)
         runs: list[CellRun] = []
         try:
+            if manager.started is None:
+                raise KernelStartFailed(f"The kernelspec {name} names another provisioner than rlm-provisioner.")
             async with asyncio.timeout(CONNECT_S):
                 await client.open(dict(manager.get_connection_info()))
             for cell in self._file.cells:

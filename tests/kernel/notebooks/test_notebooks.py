@@ -14,18 +14,21 @@ from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.errors import KernelStartFailed
 from rlm_kernel_mcp.notebook.form.names import HOW, KEY
 from rlm_kernel_mcp.notebook.running.filling import NOT_THERE
-from rlm_kernel_mcp.notebook.running.rerun import written
+from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun, written
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
 from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, Handed
 from rlm_kernel_mcp.session.registry import Registry
+from rlm_kernel_mcp.settings import load_settings
 from tests.kernel.asking.conftest import answered_by
 from tests.kernel.notebooks.conftest import again, differing, notebook_in
 from tests.sessions import AMPLE, WAIT_S, SessionDriver, end_session, open_registry
+from tests.specs import write_spec
 from tests.unit.notebook.schema import code_cells
 
 pytestmark = pytest.mark.anyio
@@ -211,6 +214,25 @@ async def test_without_its_sources_the_first_cell_names_both_ways(registry: Regi
     await end_session(plain)
     assert report.error is not None
     assert (report.error.ename, report.error.evalue) == ("RuntimeError", HOW)
+
+
+@pytest.mark.slow
+async def test_a_kernelspec_with_a_policy_and_another_provisioner_runs_no_cell(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """Its kernel would have the policy in its directory, and no wall."""
+    session = await SessionDriver.open(registry, TEXT)
+    await session.ok("1")
+    await notebook_in(tmp_path / "n.ipynb", session)
+    await end_session(session)
+    write_spec(tmp_path, "open", {})
+    path = tmp_path / "kernels" / "open" / "kernel.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "metadata": {}}))
+    variables = {"HOME": str(tmp_path), "RLM_KERNEL": "open", "JUPYTER_PATH": str(tmp_path)}
+    told: list[CellRun] = []
+    with pytest.raises(KernelStartFailed, match="another provisioner"):
+        await Rerun(tmp_path / "n.ipynb", load_settings(tmp_path, variables), None, WAIT_S).run(told.append)
+    assert told == []
 
 
 @pytest.mark.slow

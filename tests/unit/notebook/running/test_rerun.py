@@ -1,0 +1,26 @@
+"""Which kernel a notebook runs again in: none that is not locked down. Its runs are `tests/kernel/notebooks/`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun
+from rlm_kernel_mcp.settings import load_settings
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_no_kernel_is_started_that_is_not_locked_down(tmp_path: Path) -> None:
+    """Whatever kernelspec the notebook names, and even where the settings of its runner name one without a policy."""
+    spec = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    found = {"nbformat": 4, "cells": [], "metadata": {**spec, "rlm": {"format": 1, "contexts": []}}}
+    (tmp_path / "n.ipynb").write_text(json.dumps(found))
+    settings = load_settings(tmp_path, {"HOME": str(tmp_path), "RLM_KERNEL": "python3"})
+    told: list[CellRun] = []
+    with pytest.raises(InvalidInput, match="is not a kernelspec with a policy"):
+        await Rerun(tmp_path / "n.ipynb", settings, None, 1.0).run(told.append)
+    assert told == []
