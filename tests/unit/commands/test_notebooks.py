@@ -68,18 +68,31 @@ def test_another_output_or_a_source_that_is_not_there_is_status_1(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["missing.ipynb"], ["x", "--root", "/no/such/place"], ["x", "--cell-timeout", "0"]], ids=range(3)
+    ("arguments", "said"),
+    [
+        (["missing.ipynb"], "cannot be read"),
+        (["x", "--root", "/no/such/place"], "is not a directory"),
+        (["x", "--root", "two:roots"], "stands between roots"),
+        (["x", "--cell-timeout", "0"], "whole number of seconds"),
+        (["x", "--cell-timeout", "0" * 9 + "99999"], "whole number of seconds"),
+    ],
+    ids=range(5),
 )
 def test_what_is_asked_wrongly_is_status_2(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "two:roots").mkdir()
     try:
         status = cli.main(["notebook", "run", *arguments])
     except SystemExit as end:
         status = int(end.code or 0)
     assert status == 2
-    assert capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_new_outputs_are_written_and_a_cell_that_differs_though_it_may_not_is_tagged(tmp_path: Path) -> None:
