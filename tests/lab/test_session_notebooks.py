@@ -29,7 +29,7 @@ DEMO_S: Final = 100
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Over three packages of the library."""
     path = tmp_path_factory.mktemp("demo") / "run.ipynb"
-    command = [ROOT / "bin" / "demo", "json", "email", "asyncio", "--notebook", path]
+    command = [str(ROOT / "bin" / "demo"), "json", "email", "asyncio", "--notebook", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_S, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(path.read_text(encoding="ascii"))

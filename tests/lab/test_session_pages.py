@@ -19,7 +19,7 @@ from tests.lab.home import Home
 from tests.parts import chromium
 from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.anyio]
+pytestmark = pytest.mark.slow
 MARKUP: Final = (
     "<script>alert('script')</script><script src=http://evil.example/a.js></script>"
     "<img src=http://evil.example/a.png onerror=\"alert('image')\"><svg onload=\"alert('svg')\"></svg>"
@@ -49,8 +49,12 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-async def page(tmp_path_factory: pytest.TempPathFactory, home: Home) -> Page:
-    """Of a session in which everything that can have markup has it: code, outputs, question, names, answer."""
+async def page(tmp_path_factory: pytest.TempPathFactory, home: Home, anyio_backend: object) -> Page:
+    """Of a session in which everything that can have markup has it: code, outputs, question, context, answer.
+
+    `anyio_backend`: named, since the tests themselves have no loop.
+    """
+    del anyio_backend
     state = tmp_path_factory.mktemp("state")
     cases = [case for case in read_corpus() if case.category == "output"]
     assert len(cases) > 10

@@ -95,4 +95,5 @@ class Replay:
         if at is None:
             return None
         self._next = at + 1
-        return self._cells[at]
+        found: RecordedCell = self._cells[at]
+        return found

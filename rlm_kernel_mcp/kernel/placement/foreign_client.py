@@ -27,7 +27,7 @@ from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.kernel.placement.local.started import Ends
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.settings import doubts, load_kernel_settings
+from rlm_kernel_mcp.settings import CHECKING, doubts, load_kernel_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class ForeignClient:
         """
         environment: Mapping[str, str] = arguments.get("env") or os.environ
         with self._nothing_left():
-            policy = self._effective_policy(spec, {**environment, **spec.env})
             self._filler = self._filler_of(environment)
+            policy = self._effective_policy(spec, {**environment, **spec.env})
             if self._directories is None:
                 self._make_directories()
             else:
@@ -130,6 +130,8 @@ class ForeignClient:
     def _effective_policy(self, spec: Any, environment: Mapping[str, str]) -> Policy:
         """The policy, with settings from the client's environment and the kernelspec, which our own host reads too."""
         settings = load_kernel_settings(environment)
+        if self._filler is not None:  # its code's questions are answered, and an answer may be to have a schema
+            settings = replace(settings, preload=CHECKING)
         if settings.sandbox_mode == "container" and settings.sandbox_fallback != "process":
             raise SandboxUnavailable(
                 "RLM_SANDBOX_MODE=container: only the server `rlm-kernel-mcp` runs kernels in containers.",

@@ -102,7 +102,7 @@ async def test_sources_are_loaded_again_and_a_further_one_comes_with_its_cell(
     await notebook_in(tmp_path / "n.ipynb", logs)
     runs = await again(tmp_path / "n.ipynb", sources)
     assert differing(runs) == []
-    assert [one.label for one in runs][:4] == ["sources", "step 1", "step 2", "cell 4, a further context"]
+    assert [one.label for one in runs][:4] == ["cell 1, sources", "step 1", "step 2", "cell 4, a further context"]
 
 
 @pytest.mark.slow

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.ipython import interrupts
 from rlm_kernel_mcp.in_kernel.ipython.interrupts import END_AGAIN_S, Interrupts
 
 
@@ -14,7 +14,7 @@ from rlm_kernel_mcp.in_kernel.ipython.interrupts import END_AGAIN_S, Interrupts
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The signals that were sent to the main thread, in place of sending them."""
     found: list[int] = []
-    monkeypatch.setattr(interrupts.signal, "pthread_kill", lambda thread, signum: found.append(signum))
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, signum: found.append(signum))
     return found
 
 
