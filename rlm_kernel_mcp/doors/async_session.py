@@ -21,7 +21,7 @@ from typing import Any, Final, Self, TypeVar, Unpack, overload
 from rlm_kernel_mcp.doors.answering import Answer, answered
 from rlm_kernel_mcp.doors.calling.functions import Functions
 from rlm_kernel_mcp.doors.door import ANSWERS, Door, Stream, whole_answer
-from rlm_kernel_mcp.doors.options import ContextOptions, Output, SessionOptions, StrPath, Tell
+from rlm_kernel_mcp.doors.options import ContextOptions, Output, SessionOptions, StrPath, Tell, require_known
 from rlm_kernel_mcp.doors.through_host import Host, door_of
 from rlm_kernel_mcp.errors import HostEnded, InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
@@ -63,6 +63,7 @@ class AsyncSession:
         """
         if door is not None and env is not None:
             raise InvalidInput("env goes with a session's own place; that of `door` has its settings already.")
+        require_known(options)
         self._door = door or door_of(host, env)
         self._owns_door = door is None
         functions = options.pop("host_functions", None)

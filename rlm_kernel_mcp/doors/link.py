@@ -253,7 +253,8 @@ def _within_bounds(number: int, call: str, arguments: Arguments, more: Mapping[s
     try:
         head, *texts = call_of(number, call, arguments, **more)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"An argument of {call} cannot be said to a host: {error}.") from None
+        name = next((name for name, value in arguments.items() if not _is_json(value)), "(none by itself)")
+        raise InvalidInput(f"The argument {name} of {call} cannot be said to a host: {error}.") from None
     size = sum(map(len, texts))
     if size > TEXT_BYTES_MAX:
         raise InvalidInput(
@@ -263,3 +264,11 @@ def _within_bounds(number: int, call: str, arguments: Arguments, more: Mapping[s
     if len(head) > HEAD_BYTES_MAX:
         raise InvalidInput(f"The other arguments of {call} have {len(head):,} bytes; {HEAD_BYTES_MAX:,} are taken.")
     return [head, *texts]
+
+
+def _is_json(value: object) -> bool:
+    try:
+        packed({"": value})
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

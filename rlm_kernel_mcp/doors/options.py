@@ -1,7 +1,8 @@
-"""What a program says of its sessions, and what it is told while a step runs: types alone.
+"""What a program says of its sessions, and what it is told while a step runs.
 
-Is: the options with which a session is opened, and a piece of output. Is not: a call (`async_session.py`).
-Above: `async_session.py`, `api.py`. Below: `door.py`.
+Is: the options with which a session is opened, by name and type, and a piece of output. Is not: a call
+(`async_session.py`), or a check of what an option says (`server/validation.py`). Above: `async_session.py`, `api.py`.
+Below: `door.py`, errors.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from rlm_kernel_mcp.doors.door import Stream
+from rlm_kernel_mcp.errors import InvalidInput
 
 StrPath = str | os.PathLike[str]
 
@@ -52,6 +54,13 @@ class SessionOptions(ContextOptions, total=False):
     """What the run is for, at most 500 characters: shown to people who look at it."""
     host_functions: Mapping[str, Callable[..., Any]]
     """By name the functions of this process that the code may call (`host_call`), with arguments that are hostile."""
+
+
+def require_known(options: Mapping[str, object]) -> None:
+    """Raise InvalidInput if a session has no such option: before a host is asked, which is told JSON alone."""
+    known = SessionOptions.__optional_keys__
+    if unknown := [name for name in options if name not in known]:
+        raise InvalidInput(f"A session has no option {', '.join(unknown)}; it has: {', '.join(sorted(known))}.")
 
 
 @dataclass(frozen=True, slots=True)

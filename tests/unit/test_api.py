@@ -320,6 +320,13 @@ def test_a_setting_or_a_host_that_is_not_known_is_refused(make: Callable[..., ob
         make(host="elsewhere")
 
 
+def test_an_option_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    """Whatever was given for it: a host would only be told that this is no JSON."""
+    options: dict[str, Any] = {"context_text": "some text", "host_function": {"f": len}}
+    with pytest.raises(errors.InvalidInput, match=r"has no option host_function; it has: .*, host_functions, "):
+        AsyncSession(**options)
+
+
 def test_a_misspelt_setting_is_refused() -> None:
     """It would hold nothing without a word."""
     with pytest.raises(errors.InvalidInput, match="There is no setting RLM_MEMORY_LIMIT; the settings are: "):

@@ -40,16 +40,8 @@ class Functions:
     """Those of one session. Belongs to the event loop of its calls."""
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
-        """Raises: InvalidInput: a name is no identifier, or something is no function."""
-        for name, function in functions.items():
-            is_name = name.isidentifier() and not keyword.iskeyword(name)
-            if not is_name or len(name) > FUNCTION_NAME_CHARS_MAX:
-                raise InvalidInput(f"host_functions: {name[:100]!r} is no name of a function: {NO_NAME}.")
-            if not callable(function):
-                raise InvalidInput(f"host_functions: {name} is a {type(function).__name__}, and no function.")
-        if len(functions) > FUNCTIONS_MAX:
-            raise InvalidInput(f"host_functions has {len(functions)}; a session may offer {FUNCTIONS_MAX}.")
-        self._functions = dict(functions)
+        """Raises: InvalidInput: a name is no identifier, something is no function, or these are not by name at all."""
+        self._functions = _checked(functions)
         self._coroutines = frozenset(name for name, function in functions.items() if _is_coroutine(function))
         """Names of those that give something to await; found out once, since that takes as long as a call's work."""
         self._workers = Workers()
@@ -117,6 +109,21 @@ class Functions:
         for number in list(self._begun):
             self.drop(number)
         self._workers.end()
+
+
+def _checked(functions: object) -> dict[str, Function]:
+    if not isinstance(functions, Mapping):
+        what = "a dict of functions by the names that the code calls them by"
+        raise InvalidInput(f"host_functions must be {what}; given: a {type(functions).__name__}.")
+    for name, function in functions.items():
+        is_name = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+        if not is_name or len(name) > FUNCTION_NAME_CHARS_MAX:
+            raise InvalidInput(f"host_functions: {repr(name)[:100]} is no name of a function: {NO_NAME}.")
+        if not callable(function):
+            raise InvalidInput(f"host_functions: {name} is a {type(function).__name__}, and no function.")
+    if len(functions) > FUNCTIONS_MAX:
+        raise InvalidInput(f"host_functions has {len(functions)}; a session may offer {FUNCTIONS_MAX}.")
+    return dict(functions)
 
 
 def _is_coroutine(function: Function) -> bool:

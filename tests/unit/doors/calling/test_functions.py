@@ -245,5 +245,9 @@ def test_a_name_is_an_identifier(name: str) -> None:
 def test_what_is_no_function_is_not_offered() -> None:
     with pytest.raises(InvalidInput, match="f is a int, and no function"):
         Functions({"f": 5})  # type: ignore[dict-item]
+    with pytest.raises(InvalidInput, match=r"host_functions must be a dict of .* given: a list"):
+        Functions([look_up])  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="5 is no name of a function"):
+        Functions({5: look_up})  # type: ignore[dict-item]
     with pytest.raises(InvalidInput, match="has 65; a session may offer 64"):
         Functions({f"f{n}": look_up for n in range(65)})

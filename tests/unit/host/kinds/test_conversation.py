@@ -450,7 +450,10 @@ async def test_the_end_of_a_host_is_told_to_every_call_and_says_what_may_have_be
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"code": {1}}, "cannot be said to a host: Object of type set is not JSON serializable"),
+        (
+            {"timeout_ms": 1, "code": {1}},
+            "The argument code of run cannot be said to a host: Object of type set is not JSON serializable",
+        ),
         ({"exclude": ["x" * 5_000_000]}, "4,194,304 are taken"),
     ],
 )
