@@ -124,7 +124,7 @@ class Broker:
         """The step is over: what it has asked is stopped."""
         askers = ((number, job.waiting[number].question) for number, job in self._open.items())
         self.cancel([number for number, one in askers if (one.step_index, one.source) == (step_index, source)])
-        self.record.step.end(step_index)
+        self.record.end_step(step_index)
 
     def missed(self, numbers: Iterable[int]) -> None:
         """The kernel says that answers of the running step did not have their schema."""

@@ -1,8 +1,9 @@
 """What has become of a session's questions: counted and remembered while their step runs, and booked.
 
 Is: sums, the answers of the batch that is being asked, the rows of answers that may turn out not to have their schema,
-and what is written of each question. Is not: whoever keeps that (`keeping.py`). Sans-I/O. Above: `broker.py`. Below:
-`questions.py`, `keeping.py`, `backends/protocol.py`.
+and what is written of each question. A question that is asked once more for its schema's sake is one in the sums, where
+the code has asked one, and two in the trace. Is not: whoever keeps that (`keeping.py`). Sans-I/O. Above: `broker.py`.
+Below: `questions.py`, `keeping.py`, `backends/protocol.py`.
 """
 
 from __future__ import annotations
@@ -76,22 +77,46 @@ class CurrentStep:
         self._room_chars = REMEMBERED_CHARS
         self._rows: dict[int, tuple[int, Fate]] = {}
         """Of answers that the kernel has yet to look at."""
+        self._unchecked: dict[int, list[int]] = {}
+        """Their numbers, by the names of the questions that would be asked in their place."""
+        self._unfit: list[int] = []
+        """Rows of answers in whose place another question was asked."""
 
     def begin(self, question: Question) -> None:
         """A question is asked, of a step and a batch that may be new ones."""
         if question.source == "mcp" and question.step_index != self._index:
-            self._index, self._sums, self._rows = question.step_index, Sums(), {}
+            self._index, self._sums, self._rows, self._unchecked = question.step_index, Sums(), {}, {}
         batch = (question.source, question.step_index, question.batch)
         if batch != self._batch:
             self._batch, self._answers, self._room_chars = batch, {}, REMEMBERED_CHARS
-        self.sums(question).asked += 1
+        if question.repair is None or not self._is_in_place_of_another(question):
+            self.sums(question).asked += 1
 
-    def end(self, step_index: int) -> None:
-        """Of that step nothing has to be remembered any more; another one may have begun."""
+    def _is_in_place_of_another(self, question: Question) -> bool:
+        """Whether it is asked once more, as the kernel says; then the answer before does not count as one any more."""
+        if question.source != "mcp":
+            return False
+        for name in (_name_of(question), _name_of_found(question.schema, question.text)):
+            numbers = self._unchecked.get(name, [])
+            while numbers:
+                row_id, fate = self._rows.pop(numbers.pop(), (0, None))
+                if fate is not None:
+                    self._sums.count(fate, by=-1)
+                    self._unfit.append(row_id)
+                    return True
+        return False
+
+    def end(self, step_index: int) -> list[int]:
+        """Of that step nothing has to be remembered any more; another one may have begun.
+
+        Returns the rows of answers that did not have their schema, and were not told of yet.
+        """
         if self._batch is not None and self._batch[1] == step_index:
             self._batch, self._answers = None, {}
         if self._index == step_index:
-            self._rows = {}
+            self._rows, self._unchecked = {}, {}
+        unfit, self._unfit = self._unfit, []
+        return unfit
 
     def sums(self, question: Question) -> Sums:
         """Those that a question counts for."""
@@ -111,10 +136,13 @@ class CurrentStep:
         """Whose question it was in this batch, and its answer."""
         return None if question.repair is not None else self._answers.get(key)
 
-    def note_row(self, question: Question, row_id: int, fate: Fate) -> None:
+    def note_row(self, question: Question, answer: str, row_id: int, fate: Fate) -> None:
         """It has an answer, which the kernel has yet to look at."""
         if question.schema is not None and question.source == "mcp":
             self._rows[question.number] = (row_id, fate)
+            is_found = question.kind == "rlm"  # a model is asked about what was found, and not the same once more
+            name = _name_of_found(question.schema, answer) if is_found else _name_of(question)
+            self._unchecked.setdefault(name, []).append(question.number)
 
     def missed(self, number: int) -> int | None:
         """The answer did not have the schema; returns its row, if it is this step's. It has failed, and counts once."""
@@ -159,11 +187,26 @@ class Record:
                 spent=spent,
             ),
         )
-        if fate != "late" and code is None:
-            self.step.note_row(question, row_id, fate)
+        if fate != "late" and isinstance(given, Answered):
+            self.step.note_row(question, given.text, row_id, fate)
+
+    def end_step(self, step_index: int) -> None:
+        """The step is over. Only now, and all at once: each such row is written anew."""
+        if row_ids := self.step.end(step_index):
+            self._books.note_missed(self._session_id, row_ids)
 
     def missed(self, numbers: Iterable[int]) -> None:
         """Answers of the running step did not have their schema."""
         row_ids = [row_id for number in numbers if (row_id := self.step.missed(number)) is not None]
         if row_ids:
             self._books.note_missed(self._session_id, row_ids)
+
+
+def _name_of(question: Question) -> int:
+    """Of a question that is the same for the one who asks it."""
+    return hash((question.schema, question.prompt, question.text))
+
+
+def _name_of_found(schema: str | None, text: str | None) -> int:
+    """Of a question that brings into form what a child session has found."""
+    return hash((schema, text))

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from rlm_kernel_mcp.questions_wire import digest_of
 from rlm_kernel_mcp.session.answering.backends.protocol import Answer, Unanswered
 from rlm_kernel_mcp.session.answering.broker import Broker
-from rlm_kernel_mcp.session.answering.questions import Sketch
+from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Sketch
 from rlm_kernel_mcp.session.answering.sending import REFUSED_AT_ONCE
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
+from rlm_kernel_mcp.session.answering.tallies import Record
 from rlm_kernel_mcp.session.reports import SubcallsUsed
 from tests.unit.session.answering.scripted import (
+    FACTS,
     Givens,
     ScriptedBackend,
     ScriptedBooks,
@@ -628,6 +630,51 @@ def test_an_answer_without_its_schema_is_told_of_in_the_tally_and_the_books() ->
         assert (tally.asked, tally.answered, tally.failed, books.missed) == (2, 0, {"schema": 2}, [[1, 2]])
 
     played(play)
+
+
+def test_a_question_that_is_asked_once_more_for_its_schema_s_sake_counts_as_the_one_that_the_code_has_asked() -> None:
+    """Its first answer is none, which the trace is told at the step's end: each was sent."""
+
+    async def play() -> None:
+        books = ScriptedBooks()
+        board, givens = Switchboard(ScriptedBackend(), books=books), Givens()
+        broker = board.broker("s", account())
+        for number, prompt in enumerate("aab", 1):
+            broker.ask(question(number, prompt, schema="{}"), givens.taker(number))
+        await givens.all()
+        for number, prompt in enumerate("aab", 4):
+            broker.ask(question(number, prompt, schema="{}", repair="no integer"), givens.taker(number))
+        await givens.all()
+        broker.missed([6])
+        tally = broker.tally(1)
+        assert (tally.asked, tally.answered, tally.duplicate, tally.failed) == (3, 1, 1, {"schema": 1})
+        broker.end_step(1, "mcp")
+        assert [sorted(row_ids) for row_ids in books.missed] == [[6], [1, 2, 3]]
+        assert broker.left().subcalls == 1_000 - 4  # equal ones are sent once
+
+    played(play)
+
+
+def test_what_a_child_has_found_and_the_question_that_brings_it_into_form_count_as_one() -> None:
+    record, schema = Record("s", FACTS, ScriptedBooks()), '{"type":"integer"}'
+    found = question(1, "How many?", text="one two three", kind="rlm", schema=schema)
+    form = question(2, "Give it as JSON.", text="three words", schema=schema, repair="no integer")
+    for one, answer in ((found, "three words"), (form, "3")):
+        record.step.begin(one)
+        record.ended(one, "answered", Answered(answer))
+    tally = record.step.tally(1)
+    assert (tally.asked, tally.answered, tally.failed) == (1, 1, {})
+
+
+def test_a_question_in_the_place_of_none_counts_whatever_the_kernel_says() -> None:
+    """It was asked."""
+    record = Record("s", FACTS, ScriptedBooks())
+    for number in (1, 2):
+        again = question(number, "a", schema="{}", repair="no integer")
+        record.step.begin(again)
+        record.ended(again, "failed", Failed("stopped", "over"))
+    tally = record.step.tally(1)
+    assert (tally.asked, tally.answered, tally.failed) == (2, 0, {"stopped": 2})
 
 
 def test_no_question_but_the_first_waits_until_some_of_the_day_are_taken() -> None:
