@@ -10,11 +10,11 @@ from typing import Any, Final
 
 OFF: Final = (
     "A step cannot ask a language model here: read what it printed yourself. The user has switched it "
-    "off (RLM_SUBCALL_BACKEND), or no step of the agent has run yet."
+    "off (RLM_SUBCALL_BACKEND), or this kernel has only just begun."
 )
 NO_FUNCTIONS: Final = (
-    "No function can be called here: whoever opened the session offers none (host_functions); a console can call none "
-    "before the agent's first step."
+    "No function can be called here: whoever opened the session offers none (host_functions), or this kernel has only "
+    "just begun."
 )
 OFF_TO_A_PERSON: Final = "No language model can be asked here: only a session of an MCP client has a way to one."
 

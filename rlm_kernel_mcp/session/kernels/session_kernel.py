@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError, SessionBusy
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
+from rlm_kernel_mcp.session.kernels.answering import WayToAsk
 from rlm_kernel_mcp.session.kernels.idle_time import FREE_MS, IdleTime
 from rlm_kernel_mcp.session.kernels.recovery import Recovery, joined
 from rlm_kernel_mcp.session.kernels.slots import SlotHolder
@@ -65,8 +66,9 @@ class SessionKernel:
         self.current: Kernel | None = None
         self.gone_reason = "the kernel was gone"
         self._readers = 0
-        self.is_first = self._is_fresh = False
-        """Whether the next kernel replaces none; and whether this one still has to be given its way to ask."""
+        self._way_to_ask = WayToAsk(recovery)
+        self.is_first = False
+        """Whether the next kernel replaces none."""
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
 
@@ -94,7 +96,8 @@ class SessionKernel:
     def adopt(self, kernel: Kernel) -> None:
         """Take a ready kernel with the context in it."""
         self._states.on(Event.KERNEL_CAME)
-        self.current, self._is_fresh = kernel, True
+        self.current = kernel
+        self._way_to_ask.begin(kernel)
         owed_ms, self._restoring_ms = self._restoring_ms, 0
         self._idle_time = IdleTime(
             kernel.process, owed_ms=owed_ms + (self._idle_time.seen_ms if self._idle_time else 0)
@@ -137,7 +140,7 @@ class SessionKernel:
         try:
             return await self._ready_for_step(stop)
         except KernelDied as died:
-            if (gone := self.current) is None or not self._is_fresh:
+            if (gone := self.current) is None or self._way_to_ask.is_given:
                 raise
             reason = died.message
         # It was gone before its process's end was known, or takes no channel: nothing of the step has been sent yet.
@@ -153,9 +156,7 @@ class SessionKernel:
             why = "a value's own code, run to keep the value, did not end, or the kernel did not say that it did"
             await self._drop_this(kernel, f"{why}; it was killed")
             kernel = await self.live(stop)
-        if self._is_fresh:
-            await self.recovery.answering.open(kernel)
-            self._is_fresh = False
+        await self._way_to_ask.given(kernel)
         return kernel, snapshots.ask(kernel)
 
     async def _drop_this(self, kernel: Kernel, reason: str) -> None:
@@ -221,6 +222,7 @@ class SessionKernel:
     async def _drop(self, kernel: Kernel, reason: str) -> None:
         # Before the wait for its end: nobody is to be given a kernel that is being killed.
         self.current, self.gone_reason = None, reason
+        self._way_to_ask.end()
         self._states.on(Event.KERNEL_WENT)
         self._observer.on_kernel_ended(reason)
         await kernel.kill(reason)

@@ -51,6 +51,14 @@ async def test_a_console_s_cell_asks_and_is_no_step(pair: Pair) -> None:
     assert pair.answers.open == {}
 
 
+async def test_a_console_s_cell_asks_before_the_agent_s_first_step(pair: Pair) -> None:
+    """Its kernel has its way to ask as soon as it is there."""
+    pair.answers.rule = lambda one: Answered(f"{one.source} {one.step_index}")
+    await until(lambda: pair.session.session.kernel._way_to_ask.is_given)
+    await attached(pair.session.kernel.directories.connection_file, "first = llm_query('p')")
+    assert (await pair.session.ok("first")).result == "'console 0'"
+
+
 async def test_a_step_behind_a_console_s_cell_says_so_and_what_it_waits_for_is_not_charged(pair: Pair) -> None:
     """The person's cell waits for an answer; the agent's step has not begun."""
     await pair.session.ok("1")

@@ -1,4 +1,4 @@
-"""Who answers what a session's code asks meets each kernel before its first step, and each step with its clock."""
+"""Who answers what a session's code asks meets each kernel as soon as it is there, and each step with its clock."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.session import reopening
 from rlm_kernel_mcp.session.functions.calls import FunctionCalls
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.steps.clock import StepClock
@@ -35,16 +36,25 @@ class Recorded:
         self.served: list[int] = []
         self.step: RunningStep | None = None
         self.refuses = False
-        self.gone: set[int] = set()
-        """Processes that have ended, which nobody has been told."""
+        self.first_is_gone = False
+        """Whether the first kernel's process has ended, which nobody has been told."""
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        self.tries = self.cut_off = 0
         self.paused_at_ns: int | None = None
         """None: now."""
 
     async def open(self, kernel: Kernel) -> None:
+        self.tries += 1
+        try:
+            await self.goes_on.wait()
+        except asyncio.CancelledError:
+            self.cut_off += 1
+            raise
         fake = next(fake for fake in self._fakes.kernels if fake.process is kernel.process)
         if self.refuses:
             raise KernelDied("It takes no channel.")
-        if fake.process.pid in self.gone:
+        if self.first_is_gone and fake is self._fakes.kernels[0]:
             raise KernelDied("The kernel cannot be given an open file: broken pipe.")
         fake.heard.append(OPENED)
 
@@ -60,15 +70,23 @@ class Recorded:
         yield
 
 
-async def opened(fakes: Fakes) -> tuple[SessionDriver, Recorded]:
+@pytest.fixture
+def answering(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Of the session that the test opens."""
+    made = Recorded(fakes)
+    monkeypatch.setattr(reopening, "_answering", lambda *_, **__: made)
+    return made
+
+
+async def opened(fakes: Fakes) -> SessionDriver:
     session, _ = await fakes.open()
-    answering = session.session.kernel.recovery.answering = Recorded(fakes)
-    return session, answering
+    return session
 
 
+@pytest.mark.usefixtures("answering")
 async def test_each_kernel_of_a_session_is_opened_once_and_before_its_first_step(fakes: Fakes) -> None:
     """The first one, and one that has its values back."""
-    session, _ = await opened(fakes)
+    session = await opened(fakes)
     await session.ok("x = 1")
     await session.ok("x")
     await session.run(DIES)
@@ -79,9 +97,41 @@ async def test_each_kernel_of_a_session_is_opened_once_and_before_its_first_step
     assert fakes.kernels[1].heard.index("rlm_restore_request") < fakes.kernels[1].heard.index(OPENED)
 
 
-async def test_a_step_that_waits_for_an_answer_does_not_reach_its_limit(fakes: Fakes) -> None:
+@pytest.mark.usefixtures("answering")
+async def test_a_kernel_is_opened_though_no_step_comes(fakes: Fakes) -> None:
+    """A person may run a cell in it first, which asks as any other."""
+    await opened(fakes)
+    (kernel,) = fakes.kernels
+    await until(lambda: OPENED in kernel.heard)
+    assert STEP not in kernel.heard
+
+
+async def test_a_step_waits_for_what_its_kernel_is_just_given(fakes: Fakes, answering: Recorded) -> None:
+    """And it is given once."""
+    answering.goes_on.clear()
+    session = await opened(fakes)
+    await until(lambda: answering.tries == 1)
+    report = await session.begin("2 + 2")
+    assert STEP not in fakes.kernels[0].heard
+    answering.goes_on.set()
+    assert (await session.end_of(report.step_index)).result == "4"
+    assert (answering.tries, fakes.kernels[0].heard.count(OPENED)) == (1, 1)
+
+
+async def test_a_kernel_that_ends_is_given_nothing_any_more(fakes: Fakes, answering: Recorded) -> None:
+    """Nobody waits for that, but a step, which ends with it."""
+    answering.goes_on.clear()
+    session = await opened(fakes)
+    await until(lambda: answering.tries == 1)
+    report = await session.begin("2 + 2")
+    await session.session.close("the server ended")
+    await until(lambda: answering.cut_off == 1)
+    assert (await session.end_of(report.step_index)).status == "kernel_died"
+
+
+async def test_a_step_that_waits_for_an_answer_does_not_reach_its_limit(fakes: Fakes, answering: Recorded) -> None:
     """Its clock is paused by whoever serves it; an interrupt still ends it."""
-    session, answering = await opened(fakes)
+    session = await opened(fakes)
     await session.begin(FOREVER, timeout_ms=60_000)
     await session.until_printed("begun")
     assert answering.step is not None
@@ -93,10 +143,10 @@ async def test_a_step_that_waits_for_an_answer_does_not_reach_its_limit(fakes: F
 
 
 async def test_a_step_reaches_its_limit_by_what_it_is_charged_however_long_it_waits(
-    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+    fakes: Fakes, answering: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its deadline is looked at again and again while the clock is paused, and comes with the work that is charged."""
-    session, answering = await opened(fakes)
+    session = await opened(fakes)
     answering.paused_at_ns = 0  # before any time has passed: how slow this machine is does not matter
     looks: list[int] = []
     deadline_ns = StepClock.deadline_ns
@@ -116,10 +166,10 @@ async def test_a_step_reaches_its_limit_by_what_it_is_charged_however_long_it_wa
     assert (await session.end_of(index)).status == "timeout"
 
 
-async def test_a_kernel_that_takes_no_channel_runs_no_step(fakes: Fakes) -> None:
+async def test_a_kernel_that_takes_no_channel_runs_no_step(fakes: Fakes, answering: Recorded) -> None:
     """Nor does another after it; the step says why, and the next one tries again."""
-    session, answering = await opened(fakes)
     answering.refuses = True
+    session = await opened(fakes)
     report = await session.run("x = 1")
     assert (report.status, len(fakes.kernels)) == ("kernel_died", 2)
     assert not any(STEP in fake.heard for fake in fakes.kernels)
@@ -127,10 +177,13 @@ async def test_a_kernel_that_takes_no_channel_runs_no_step(fakes: Fakes) -> None
     assert (await session.ok("2 + 2")).result == "4"
 
 
-async def test_a_kernel_that_is_gone_before_anybody_knows_it_is_replaced_and_the_step_runs(fakes: Fakes) -> None:
+async def test_a_kernel_that_is_gone_before_anybody_knows_it_is_replaced_and_the_step_runs(
+    fakes: Fakes, answering: Recorded
+) -> None:
     """What is passed to it breaks a pipe before its process's end is told; nothing of the step has been sent yet."""
-    session, answering = await opened(fakes)
-    first, answering.gone = fakes.kernels[0], {fakes.kernels[0].process.pid}
+    answering.first_is_gone = True
+    session = await opened(fakes)
+    first = fakes.kernels[0]
     report = await session.ok("2 + 2")
     assert (report.result, STEP in first.heard, first.process.returncode) == ("4", False, -9)
     assert report.lost is not None
