@@ -215,7 +215,8 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
             "stop"|"refused"|"finalize"|"subcalls" /* questions asked together; "full": a JSON line each in stdout,
             which names the child_session that answered it, if one did */,
             source: "mcp"|"console", result_status: string, summary: string, duration_ms: number,
-            guardrail_snapshot: {step_index, max_steps, runtime_ms, max_runtime_ms, budget_used, budget_limit: number},
+            guardrail_snapshot: {step_index, max_steps, runtime_ms, max_runtime_ms, budget_used, budget_limit: number,
+              child_steps?: number /* of child sessions: they count for max_steps too */},
             functions: {name: count}, contexts_changed?: string[], code?, stdout?, stderr?, result?, error?,
             citations?, coverage? /* "full", of the final answer: as rlm_finalize gave them */,
             /* "full", where it is known: */ printed?, delivered?, cost?, /* characters */ rung?, cause?, lost?,
@@ -255,7 +256,7 @@ the offset (default 0) that the note names.
     + """\
 { sessions: { session_id: string, status: "idle"|"running"|"stopped"|"finalized"|"dead", created_at: string,
               last_used_at: string, step_index: number, context: {kind: string, chars: number|null, sha256?: string},
-              counters: {step_index, runtime_ms, budget_used: number},
+              counters: {step_index, runtime_ms, budget_used: number, child_steps?: number},
               parent?: string, depth?: number /* of a child session: whose code asked for it, and how far down */,
               waits_for_answers?: number /* of its step's questions: call rlm_answer */,
               connection: "this"|"other"|null /* whose it is: yours, another client's, or nobody's just now */ }[],

@@ -296,5 +296,5 @@ def _limits(limits: reports.Guardrails) -> str:
 
 
 def _used(counters: reports.Counters) -> str:
-    steps, chars = counted(counters.step_index, "step"), counted(counters.budget_used, "character")
-    return f"{steps}, {counters.runtime_ms:,} ms, {chars} used"
+    steps, chars = counters.step_index + counters.child_steps, counted(counters.budget_used, "character")
+    return f"{counted(steps, 'step')}, {counters.runtime_ms:,} ms, {chars} used"

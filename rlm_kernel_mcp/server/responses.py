@@ -49,7 +49,7 @@ def opened(report: reports.Opened, form: ResponseFormat) -> CallToolResult:
     """Response of `rlm_init_context`."""
     if form == "markdown":
         return _reading(markdown.opened(report))
-    data = _fields(report) | {"config": _fields(report.config), "counters": _fields(report.counters)}
+    data = _fields(report) | {"config": _fields(report.config), "counters": _counters(_fields(report.counters))}
     data |= _answerer(data.pop("answerer"), data["config"])
     data |= _offered(data.pop("host_functions"))
     data |= {"context": _context(report.context), "walls": [wall.name for wall in report.walls if wall.holds]}
@@ -212,6 +212,13 @@ def _fields(shape: Any) -> dict[str, Any]:
     return {name: getattr(shape, name) for name in shape.__dataclass_fields__}
 
 
+def _counters(fields: dict[str, Any]) -> dict[str, Any]:
+    """Those of the contract, and the steps of child sessions where there are any."""
+    if not fields["child_steps"]:
+        del fields["child_steps"]
+    return fields
+
+
 def _lost(lost: reports.LossReport) -> dict[str, Any]:
     names = [{"name": name, "why": why} for name, why in lost.names]
     more = {kind: count for kind, count in (("lost", lost.more_lost), ("restored", lost.more_restored)) if count}
@@ -235,6 +242,7 @@ def _event(event: TraceEvent, detail: str, max_chars: int) -> dict[str, Any]:
 def _session(row: reports.SessionSummary) -> dict[str, Any]:
     data = asdict(row)
     digest, loading = data.pop("sha256"), data.pop("loading")
+    _counters(data["counters"])
     if row.parent is None:
         del data["parent"], data["depth"]
     if not data["waits_for_answers"]:

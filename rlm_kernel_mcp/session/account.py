@@ -41,7 +41,7 @@ class Lent:
         limits = self.limits
         child = self.by or Account(limits)
         return Left(
-            max(0, limits.max_steps - child.counters.step_index - child.child_steps),
+            max(0, limits.max_steps - child.used_steps),
             max(0, limits.max_runtime_ms - child.counters.runtime_ms),
             max(0, limits.budget_limit - child.counters.budget_used),
             max(0, limits.max_subcalls - child.subcalls.calls),
@@ -74,7 +74,7 @@ class Account:
         """Where the session stands below others; an empty id: it has no parent."""
         self.parent: Account | None = None
         """Whose code asked for the session: what is used here is used there too."""
-        self.child_steps = 0
+        self.child_steps = used.child_steps
         """Steps of sessions that this one's code has asked for."""
         self._lent: list[Lent] = []
         self.running: Running | None = None
@@ -91,7 +91,12 @@ class Account:
 
     @property
     def counters(self) -> Counters:
-        return Counters(self._steps, self._runtime_ms, self._chars)
+        return Counters(self._steps, self._runtime_ms, self._chars, self.child_steps)
+
+    @property
+    def used_steps(self) -> int:
+        """All that count for `max_steps`."""
+        return self._steps + self.child_steps
 
     def recorded(self) -> dict[str, int]:
         """What the session's record has of it."""
@@ -103,7 +108,7 @@ class Account:
     def left(self) -> Left:
         """Never more than the session above has left."""
         own = Left(
-            steps_left=max(0, self.limits.max_steps - self._steps - self.child_steps),
+            steps_left=max(0, self.limits.max_steps - self.used_steps),
             runtime_left_ms=max(0, self.limits.max_runtime_ms - self._runtime_ms),
             chars_left=max(0, self.limits.budget_limit - self._chars),
             **(self.left_of_subcalls() if self.answerer is not None else {}),

@@ -285,12 +285,12 @@ async def _report(session: Session, max_output_chars: int | None) -> FinalReport
         shown, where = Cut(answer, 0, says_where=True), WHERE_IS_THE_REST
         if max_output_chars is not None:
             shown = cut_text(answer, max_output_chars, where)
-    used = session.counters
+    used, steps = session.counters, session.account.used_steps
     return FinalReport(
         final_answer=shown.text,
         final_answer_chars=len(answer),
         finish_reason=session.account.stop or "completed",
-        stats=Stats(used.step_index, used.runtime_ms, used.budget_used, session.created_at, session.finished_at or ""),
+        stats=Stats(steps, used.runtime_ms, used.budget_used, session.created_at, session.finished_at or ""),
         citations=None if session.checked is None else session.checked.citations,
         coverage=None if session.checked is None else session.checked.coverage,
         cut_chars=shown.cut_chars,

@@ -152,9 +152,8 @@ def _account(record: SessionRecord) -> Account:
     # Our own record, but on disk: a damaged one must not be anything worse than an error.
     counters: dict[str, int] = json.loads(record.counters or "{}")
     subcalls = SubcallsUsed(counters.pop("subcalls", 0), counters.pop("subcall_tokens", 0))
-    child_steps = counters.pop("child_steps", 0)
     account = Account(limits, Counters(**counters), record.stop_reason)  # type: ignore[arg-type]  # we wrote it
-    account.subcalls, account.child_steps = subcalls, child_steps
+    account.subcalls = subcalls
     account.parent_id, account.depth = record.parent or "", record.depth
     return account
 

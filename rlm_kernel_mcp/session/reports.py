@@ -54,6 +54,7 @@ class Counters:
     step_index: int = 0
     runtime_ms: int = 0
     budget_used: int = 0
+    child_steps: int = 0  # of the sessions that its code has asked for: they count for `max_steps` as its own do
 
 
 @dataclass(frozen=True, slots=True)

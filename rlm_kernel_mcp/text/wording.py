@@ -40,7 +40,10 @@ def damaged_words(count: int, noun: str) -> str:
 def used_words(snapshot: Mapping[str, int]) -> str:
     """What the snapshot of an event says was used of each limit; empty where it says nothing."""
     told = [row for row in _LIMITS if {*row[:2]} <= snapshot.keys()]
-    used = ", ".join(f"{snapshot[used]:,}/{snapshot[most]:,} {what}" for used, most, what in told)
+    others = snapshot.get("child_steps", 0)
+    counts = {**snapshot, "step_index": snapshot.get("step_index", 0) + others}
+    whose = {"steps": f" ({others:,} of them in child sessions)"} if others else {}
+    used = ", ".join(f"{counts[used]:,}/{counts[most]:,} {what}{whose.get(what, '')}" for used, most, what in told)
     return f"; used {used}" if used else ""
 
 

@@ -162,7 +162,7 @@ def now() -> str:
 
 def used_of(account: Account) -> Used:
     used = account.counters
-    return {"steps": used.step_index, "runtime_ms": used.runtime_ms, "chars": used.budget_used}
+    return {"steps": account.used_steps, "runtime_ms": used.runtime_ms, "chars": used.budget_used}
 
 
 def loss_fields(loss: LossReport, most: int = NAMES_MAX) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class Telling:
 
 def _of_row(row: EventRow) -> Recorded:
     used = json.loads(row.guardrail_snapshot)
+    steps = used["step_index"] + used.get("child_steps", 0)
     return {
         "type": KINDS[row.action],
         "id": str(row.id),
@@ -120,5 +121,5 @@ def _of_row(row: EventRow) -> Recorded:
         "source": row.source,
         "summary": row.summary[:SAID_CHARS],
         "ms": row.duration_ms,
-        "used": {"steps": used["step_index"], "runtime_ms": used["runtime_ms"], "chars": used["budget_used"]},
+        "used": {"steps": steps, "runtime_ms": used["runtime_ms"], "chars": used["budget_used"]},
     }

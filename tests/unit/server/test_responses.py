@@ -188,6 +188,18 @@ def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
     assert set(data) == own
 
 
+def test_steps_of_child_sessions_are_told_where_there_are_any_and_count_as_used() -> None:
+    """The budget of a reply has them taken off, as it has the runtime and the characters of children."""
+    row = reports.SessionSummary("s_1", "idle", "a", "b", 2, "text", 9, reports.Counters(2, 3, 4, 5))
+    found = reports.SessionList((row,), 0)
+    (data,) = data_of(responses.sessions(found, "json"))["sessions"]
+    assert data["counters"] == {"step_index": 2, "runtime_ms": 3, "budget_used": 4, "child_steps": 5}
+    assert "; 7 steps, 3 ms, 4 characters used; " in text_of(responses.sessions(found, "markdown"))
+    alone = reports.SessionList((replace(row, counters=reports.Counters(2, 3, 4)),), 0)
+    (data,) = data_of(responses.sessions(alone, "json"))["sessions"]
+    assert data["counters"] == {"step_index": 2, "runtime_ms": 3, "budget_used": 4}
+
+
 @pytest.mark.parametrize("value", [None, 1.5, "x", [1, {"a": None}], {"k": [True]}, 10**30])
 def test_a_variable_s_json_value_comes_as_it_is(value: object) -> None:
     """The value itself, null included."""

@@ -12,7 +12,8 @@ from rlm_kernel_mcp.session.answering.keeping import Spent
 from rlm_kernel_mcp.session.answering.ledger import Ledger, Limits, Prices, Used, Verdict
 from rlm_kernel_mcp.session.answering.questions import Answerer, Failed
 from rlm_kernel_mcp.session.children.shares import share_of
-from rlm_kernel_mcp.session.reports import Guardrails, Left
+from rlm_kernel_mcp.session.reports import Counters, Guardrails, Left
+from rlm_kernel_mcp.session.watching.events import used_of
 
 LEFT: Final = Left(40, 80_000, 20_000, 101, 10_000)
 ANSWERER: Final = Answerer("b", "m", ("m",), "w", 1, 1, 1, 1, "h")
@@ -48,7 +49,10 @@ def test_what_a_child_uses_its_parents_have_used_too() -> None:
     below.charge_runtime(300)
     below.charge_chars(40)
     assert (top.left, child.left) == (Left(9, 700, 60), Left(9, 700, 60))
-    assert (top.counters.step_index, top.recorded()["child_steps"]) == (0, 1)
+    assert (top.counters.step_index, top.counters.child_steps, top.used_steps) == (0, 1, 1)
+    recorded = top.recorded()
+    assert Account(top.limits, Counters(**recorded)).left == top.left
+    assert used_of(top)["steps"] == 1
     top.charge_runtime(700)
     assert below.left.runtime_left_ms == 0
     assert (below.admit(1), below.stop) == ("timeout", "timeout")

@@ -156,6 +156,8 @@ def test_what_was_used_is_what_the_step_that_asked_says_or_the_event_before(stor
     assert 'x…", "answer": "this one"' in shown
     assert "stdout" not in shown
     assert "used" not in markdown.event(replace(events[2], guardrail_snapshot={})).partition("\n")[0]
+    with_children = replace(events[2], guardrail_snapshot=events[2].guardrail_snapshot | {"child_steps": 4})
+    assert "; used 7/64 steps (4 of them in child sessions), 40/1,000 questions\n" in markdown.event(with_children)
 
 
 def test_pages_put_together_are_the_whole(store: Store) -> None:
