@@ -152,11 +152,12 @@ class Account:
         }
 
     def snapshot(self) -> dict[str, int]:
-        """`guardrail_snapshot` of a trace event."""
+        """`guardrail_snapshot` of a trace event: what a step that runs has taken by now is used, too."""
+        running_ms = 0 if self.running is None else self.running.elapsed_ms
         return {
             "step_index": self._steps,
             "max_steps": self.limits.max_steps,
-            "runtime_ms": self._runtime_ms,
+            "runtime_ms": self._runtime_ms + running_ms,
             "max_runtime_ms": self.limits.max_runtime_ms,
             "budget_used": self._chars,
             "budget_limit": self.limits.budget_limit,

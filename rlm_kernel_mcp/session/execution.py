@@ -63,7 +63,7 @@ class StepExecution:
         step.limit(self._account.left.runtime_left_ms)
         self._account.running = RunningLimit(step)
         try:
-            with noting_progress(step, self._journal), self._kernel.recovery.answering.serving(step):
+            with noting_progress(step, self._journal, self._account), self._kernel.recovery.answering.serving(step):
                 policy = self._kernel.recovery.policy
                 outcome = await run_step(step, kernel, policy, partial(self._on_rung, step))
         finally:

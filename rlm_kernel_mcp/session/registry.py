@@ -40,6 +40,7 @@ from rlm_kernel_mcp.session.reopening import ServerResources
 from rlm_kernel_mcp.session.steps.delivery import nothing_interrupted
 from rlm_kernel_mcp.session.trace import reading as trace_reading
 from rlm_kernel_mcp.session.trace.console_cells import note_missed_cells
+from rlm_kernel_mcp.session.trace.progress import note
 from rlm_kernel_mcp.session.trace.reports import TracePage
 from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.settings import Settings
@@ -251,6 +252,8 @@ class Registry:
         session = self._sessions.get(session_id)
         if session is not None and (kernel := session.idle_kernel) is not None:
             await note_missed_cells(kernel, session.journal, session.account)
+        if session is not None and (step := session.journal.telling.running_step) is not None:
+            note(step, session.journal, session.account)
         await self._writer.settled(session_id)
         await self._calls.settled(session_id)
         if session is None and not await in_reader(lambda: self.store.knows(session_id)):

@@ -166,12 +166,12 @@ class Store(Reading):
             self._begun.pop(row_id, None)
             self._completing.discard(row_id)
 
-    def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str, extra: str | None) -> None:
+    def note_progress(self, row_id: int, duration_ms: int, stdout: str, stderr: str, **more: str | None) -> None:
         """Write what a running event has printed so far: head and tail of each text, for readers outside."""
         begun = self._begun.get(row_id)
         if begun is None:
             return
-        changes: dict[str, Any] = {"duration_ms": duration_ms, "extra": extra}
+        changes: dict[str, Any] = {"duration_ms": duration_ms, **more}
         for name, text in (("stdout", stdout), ("stderr", stderr)):
             changes[name] = cut_to_bytes(text, PROGRESS_BYTES)
         so_far = replace(begun, **changes)

@@ -65,6 +65,8 @@ class Desk:
         """Whether the kernel has said that more of the same call comes: a page without it would be one too many."""
         self.is_attended = True
         """Whether anybody answers the step that runs; where a program does not, nothing is put here."""
+        self.on_wake: Callable[[], None] = lambda: None
+        """Called whenever those are woken who wait for a change."""
         self.are_coming: Callable[[], bool] = lambda: False
         """Whether more questions are on their way here; once they are not, `heard` is called."""
 
@@ -110,6 +112,7 @@ class Desk:
     def drop(self, one: Parked) -> None:
         """Nobody waits for its answer any more."""
         self._pile.take_out(one.id)
+        self._wake_at_the_last()
 
     # --- what waits for a page
 
@@ -126,6 +129,12 @@ class Desk:
         """Have everybody look who waits for a change."""
         self._change.set()
         self._change = asyncio.Event()
+        self.on_wake()
+
+    def _wake_at_the_last(self) -> None:
+        """Whoever tells others that something waits here hears that nothing does any more."""
+        if not self.count:
+            self.wake()
 
     # --- what answers
 
@@ -217,6 +226,7 @@ class Desk:
                 rejected.append(answer.id)
             else:
                 one.on_end(answer, by)
+        self._wake_at_the_last()
         return tuple(rejected)
 
     def whole(self, number: int) -> Parked | None:

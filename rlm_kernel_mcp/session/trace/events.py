@@ -64,7 +64,7 @@ def waits_json(answers: int) -> str | None:
 
 
 def waits_of(row: EventRow) -> int:
-    """For how many answers a running step waits, by its row, which is written once a second."""
+    """For how many answers a running step waits, by its row (`progress.py`)."""
     found = extra_of(row).get(WAITS)
     return found if type(found) is int and found > 0 else 0
 

@@ -157,9 +157,9 @@ class Journal:
         self._write(lambda: self._store.begin_event(row, session=session))
         return self._newest_row
 
-    def step_goes_on(self, row_id: int, duration_ms: int, stdout: str, stderr: str, waits: int = 0) -> None:
-        """Write what a running step has said so far, and for how many answers it `waits`, for who reads the record."""
-        write = partial(self._store.note_progress, row_id, duration_ms, stdout, stderr, waits_json(waits))
+    def step_goes_on(self, row_id: int, ms: int, stdout: str, stderr: str, waits: int = 0, **used: str) -> None:
+        """Write how far a running step is, for who reads the record: its output, for how many answers it `waits`."""
+        write = partial(self._store.note_progress, row_id, ms, stdout, stderr, extra=waits_json(waits), **used)
         self._write(write, len(stdout) + len(stderr))
 
     def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:

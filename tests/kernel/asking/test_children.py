@@ -187,6 +187,20 @@ async def test_a_third_answer_without_the_wanted_schema_is_taken(parent: Parent)
     assert (await parent.answer(AnswerGiven(form.id, "3"))).result == "3"
 
 
+async def test_what_children_use_is_in_their_parent_s_trace_while_its_step_waits(parent: Parent) -> None:
+    """As it is in the budget of each reply."""
+    (item,) = await parent.asks("rlm_query('q', 'text')")
+    await parent.child(item).ok("print('x' * 100)")
+    left = (await parent.answer()).budget
+    step = next(event for event in await parent.session.trace() if event.action == "run_repl")
+    used = step.guardrail_snapshot
+    assert (step.result_status, used["step_index"], used["child_steps"]) == ("running", 1, 1)
+    assert used["max_steps"] - used["step_index"] - used["child_steps"] == left.steps_left
+    assert used["budget_limit"] - used["budget_used"] == left.chars_left
+    await parent.child(item).finalize(text="done")
+    assert (await parent.session.end_of(1)).result == "'done'"
+
+
 @pytest.mark.parametrize("ends", ["interrupt", "kernel"])
 async def test_children_end_with_their_parents_step(parent: Parent, ends: str) -> None:
     """Also one in which a step runs; and no kernel or value of theirs is left."""

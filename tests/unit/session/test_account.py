@@ -63,3 +63,22 @@ def test_what_is_left_is_never_negative() -> None:
     account = _account(max_runtime_ms=1)
     account.charge_runtime(50)
     assert account.left.runtime_left_ms == 0
+
+
+class Taking:
+    """A step that runs, and has taken so long by now."""
+
+    elapsed_ms = 70
+
+    def limit_again(self, runtime_left_ms: int) -> None:
+        """It is not looked at."""
+
+
+def test_a_snapshot_has_what_the_step_that_runs_has_taken_by_now() -> None:
+    """As the budget of a reply to whoever waits for the step; at its end that is charged."""
+    account = _account(max_runtime_ms=1_000)
+    account.charge_runtime(200)
+    account.running = Taking()
+    assert account.snapshot()["runtime_ms"] == 270
+    account.running = None
+    assert (account.snapshot()["runtime_ms"], account.left.runtime_left_ms) == (200, 800)

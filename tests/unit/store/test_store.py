@@ -597,7 +597,7 @@ def test_an_event_that_is_written_anew_between_two_reads_is_not_damaged(store: S
     """Whoever reads a session beside its server reads what an event is first, and its texts then."""
     row_id = store.begin_event(step(1, code="code"))
     (begun,) = store.heads("s_1")
-    store.note_progress(row_id, 1, "so far", "", None)
+    store.note_progress(row_id, 1, "so far", "", extra=None)
     (running,) = store.heads("s_1")
     texts = store.texts(begun)
     assert texts is not None
