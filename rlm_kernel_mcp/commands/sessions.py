@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,16 +23,18 @@ from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.front.front import NoHost
 from rlm_kernel_mcp.session.listing import (
     counters_of,
+    ended_for,
     facts_of,
     is_live,
     limits_of,
     recorded_status,
+    used_of,
     waiting_answers,
 )
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import SessionRecord
 from rlm_kernel_mcp.text.safe_text import safe_text
-from rlm_kernel_mcp.text.wording import counted, damaged_words, waits_words
+from rlm_kernel_mcp.text.wording import counted, damaged_words, state_more
 
 HEAD = ("SESSION", "STATUS", "CONTEXT", "STEPS", "RUNTIME", "CHARS", "LAST USED", "CLIENT", "SERVER")
 HOSTS_HEAD = ("HOST", "VERSION", "CLIENTS")
@@ -104,12 +105,13 @@ def _fields(record: SessionRecord, holder: int | None, waits: int) -> dict[str, 
         "kind": record.kind,
         "chars": chars,
         "waits_for_answers": waits,
+        "ended": ended_for(record, driven=holder is not None),
         "pid": holder,
         "parent": record.parent,
         "depth": record.depth,
         "question": None if record.question is None else safe_text(record.question),
         "client": None if record.client is None else safe_text(record.client),
-        "used": asdict(counters_of(record)),
+        "used": used_of(record),
         "limits": limits_of(record),
     }
 
@@ -125,7 +127,7 @@ def _cells(record: SessionRecord, holder: int | None, waits: int) -> tuple[str, 
     context = one["kind"] if one["chars"] is None else f"{one['kind']}, {counted(one['chars'], 'character')}"
     cells = (
         one["session_id"],
-        f"{one['status']}, {waits_words(waits)}" if waits else one["status"],
+        one["status"] + state_more(waits, None if one["ended"] is None else ""),
         context if record.parent is None else f"{context}; child of {record.parent}",
         _share(one, "step_index"),
         _share(one, "runtime_ms", 1_000, " s"),

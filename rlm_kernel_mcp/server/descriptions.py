@@ -259,6 +259,7 @@ the offset (default 0) that the note names.
               counters: {step_index, runtime_ms, budget_used: number, child_steps?: number},
               parent?: string, depth?: number /* of a child session: whose code asked for it, and how far down */,
               waits_for_answers?: number /* of its step's questions: call rlm_answer */,
+              ended?: string /* why a child has no final answer, though it is finalized */,
               connection: "this"|"other"|null /* whose it is: yours, another client's, or nobody's just now */ }[],
   omitted: number /* how many more there are behind these */, note?: string }"""
 )

@@ -22,7 +22,7 @@ from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.evidence.citations import Checked
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.text.markup import code, fenced, word
-from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted, used_words, waits_words
+from rlm_kernel_mcp.text.wording import NOTHING_INTERRUPTED, NOTHING_LEFT_TO_INTERRUPT, counted, state_more, used_words
 from rlm_kernel_mcp.wire import DOCUMENTS_LISTED
 
 STATUS_LINES = {
@@ -182,7 +182,7 @@ def session(row: reports.SessionSummary) -> str:
 
 
 def _waits(row: reports.SessionSummary) -> str:
-    return f", {waits_words(row.waits_for_answers)}" if row.waits_for_answers else ""
+    return state_more(row.waits_for_answers, row.ended)
 
 
 _WHOSE: Final = {"this": "", "other": "; another client's", None: ""}

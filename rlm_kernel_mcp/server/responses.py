@@ -245,8 +245,9 @@ def _session(row: reports.SessionSummary) -> dict[str, Any]:
     _counters(data["counters"])
     if row.parent is None:
         del data["parent"], data["depth"]
-    if not data["waits_for_answers"]:
-        del data["waits_for_answers"]
+    for name in ("waits_for_answers", "ended"):
+        if not data[name]:
+            del data[name]
     # For people: in the words of one client they would be read by the models of all others.
     del data["question"], data["client"]
     more = {"sha256": digest} if digest else {}

@@ -7,6 +7,7 @@ Is not: which calls may begin a step or wait for it (`session.py`), or the run i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 from typing import Final
@@ -23,6 +24,7 @@ from rlm_kernel_mcp.session.trace.progress import noting_progress
 
 log = logging.getLogger(__name__)
 FAILED_HERE: Final = "The server failed in this step; its log has the details."
+ENDED_FOR: Final = "[the session was ended: {why}]"
 
 
 class StepExecution:
@@ -36,6 +38,13 @@ class StepExecution:
 
     async def outcome(self, step: RunningStep) -> Outcome:
         """Execute a step. What fails is part of its outcome, since others wait for the end."""
+        outcome = await self._outcome(step)
+        if step.ended_for is not None and outcome.status in ("interrupted", "kernel_died"):
+            outcome.status, outcome.lost = "interrupted", None  # what has become of its kernel is not the reason
+            outcome.stderr = "\n".join(filter(None, (outcome.stderr, ENDED_FOR.format(why=step.ended_for))))
+        return outcome
+
+    async def _outcome(self, step: RunningStep) -> Outcome:
         try:
             step.row_id = self._journal.step_begins(step.index, step.code, self._account)
             self._journal.telling.step_begins(step)
@@ -45,7 +54,13 @@ class StepExecution:
             self._journal.event("interrupt", step.index, "ok", words, self._account, cause=cause)
             return Outcome("interrupted", 0, stderr=error.message, lost=self._kernel.take_loss())
         except RlmError as error:
-            return Outcome("kernel_died", step.elapsed_ms, stderr=error.message, kernel_gone=error.message)
+            gone = "" if step.ended_for else error.message
+            return Outcome("kernel_died", step.elapsed_ms, stderr=gone, kernel_gone=error.message)
+        except asyncio.CancelledError:  # by the close of its session, whose kernel did not come in time
+            if step.ended_for is None or (task := asyncio.current_task()) is None:
+                raise
+            task.cancel()  # at the next wait, by which its row has its end
+            return Outcome("interrupted", step.elapsed_ms)
         except Exception:  # the reaper's edge: whatever goes wrong here, the step must end for those who wait
             log.exception("step %d of %s", step.index, self._session_id)
             return Outcome("kernel_died", step.elapsed_ms, stderr=FAILED_HERE)
@@ -57,7 +72,7 @@ class StepExecution:
             self._contexts.looks.begin()
             kernel, step.snapshot_request = await self._kernel.ready_for_step(stop)
             await self._journal.settled()  # the record has that it began, whatever becomes of this server
-        if stop.done():
+        if stop.done() or step.ended_for is not None:
             raise RestoreStopped("The step was interrupted before its code ran.")
         self._kernel.charge_idle_cpu(self._account, self._journal)
         step.limit(self._account.left.runtime_left_ms)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
 from rlm_kernel_mcp.context.held import is_hashed_later
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.reports import Connection, Counters, SessionList, SessionStatus, SessionSummary
 from rlm_kernel_mcp.session.trace.events import waits_of
+from rlm_kernel_mcp.store.pruning import ABANDONED, ENDED
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import ENDED_STATUSES, SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -107,6 +108,8 @@ def recorded_status(record: SessionRecord, *, driven: bool) -> SessionStatus:
 
     `driven`: whether a living server drives the session.
     """
+    if _is_abandoned(record, driven=driven):
+        return "finalized"
     if not _is_status(record.status) or (record.status == "running" and not driven):
         return "idle"
     return record.status
@@ -147,15 +150,35 @@ def summary(record: SessionRecord, session: Session | None, *, driven: bool, wai
         parent=record.parent,
         depth=record.depth,
         waits_for_answers=desk.count if desk is not None else waits if driven else 0,
+        ended=ended_for(record, driven=driven),
         question=None if record.question is None else safe_text(record.question),
         client=None if record.client is None else safe_text(record.client),
     )
+
+
+def ended_for(record: SessionRecord, *, driven: bool) -> str | None:
+    """Why a child has ended without a final answer, though its status is that of a session which has one."""
+    if _is_abandoned(record, driven=driven):
+        return ABANDONED
+    return str(json.loads(record.extra or "{}").get(ENDED, "")) if record.finish_reason == ENDED else None
+
+
+def _is_abandoned(record: SessionRecord, *, driven: bool) -> bool:
+    """Whether it is a child whose server has ended, and with it whoever waits for its answer."""
+    return record.parent is not None and not driven and is_live(record)
 
 
 def counters_of(record: SessionRecord) -> Counters:
     """A recorded session's counters, whichever version wrote them."""
     found = json.loads(record.counters or "{}")
     return Counters(**{field.name: found.get(field.name, 0) for field in fields(Counters)})
+
+
+def used_of(record: SessionRecord) -> dict[str, int]:
+    """Of each counter what counts for its limit: the steps of child sessions too."""
+    used: dict[str, int] = asdict(counters_of(record))
+    used["step_index"] += used.pop("child_steps")
+    return used
 
 
 def limits_of(record: SessionRecord) -> dict[str, int]:

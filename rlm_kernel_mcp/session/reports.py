@@ -137,10 +137,8 @@ class Subcalls:
     @property
     def note(self) -> str:
         """What is to be said of those that failed; empty where none has."""
-        if not self.failed:
-            return ""
         codes = ", ".join(f"{code} {count:,}" for code, count in self.failed.items())
-        return f"{sum(self.failed.values()):,} of {counted(self.asked, 'sub-call')} failed: {codes}."
+        return f"{sum(self.failed.values()):,} of {counted(self.asked, 'sub-call')} failed: {codes}." if codes else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,5 +294,7 @@ class SessionSummary:
     depth: int = 0
     waits_for_answers: int = 0
     """How many questions of its step nobody has answered yet."""
+    ended: str | None = None
+    """Why a child has ended without a final answer."""
     question: str | None = None
     client: str | None = None  # what it is for, and what the client calls itself that opened it

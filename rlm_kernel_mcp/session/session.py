@@ -260,6 +260,8 @@ class Session:
         self.states.on(Event.SERVER_ENDS)
         self.contexts.cancel()
         task = self._task
+        if self._running is not None:
+            self._running.ended_for = self.ended
         if self.running and self.kernel.current is not None:
             await self.kernel.current.kill(reason)
         if task is not None:

@@ -52,6 +52,13 @@ def waits_words(answers: int) -> str:
     return f"waits for {counted(answers, 'answer')}" if answers else "has its answers"
 
 
+def state_more(answers: int, ended: str | None) -> str:
+    """What is said of a session beside its status. `ended`: why it has no answer, where it is over without one."""
+    if ended is not None:
+        return f" without an answer{f': {ended}' if ended else ''}"
+    return f", {waits_words(answers)}" if answers else ""
+
+
 def lasting(seconds: float) -> str:
     """So long, in minutes where that is a whole number of them."""
     return counted(int(seconds // 60), "minute") if seconds >= 60 and seconds % 60 == 0 else f"{seconds:,.0f} s"

@@ -41,8 +41,8 @@ def test_hosts_are_told_with_their_clients_and_sessions_to_scripts_and_to_people
     assert told["hosts"] == [shown]
     (row,) = told["sessions"]
     assert row.keys() == {
-        "session_id", "status", "created_at", "last_used_at", "step_index", "kind", "chars", "waits_for_answers", "pid",
-        "parent", "depth", "question", "client", "used", "limits",
+        "session_id", "status", "created_at", "last_used_at", "step_index", "kind", "chars", "waits_for_answers",
+        "ended", "pid", "parent", "depth", "question", "client", "used", "limits",
     }  # fmt: skip
     assert (row["session_id"], row["status"], row["step_index"], row["kind"], row["chars"], row["pid"]) == (
         session_id, "idle", 1, "text", 7, pid

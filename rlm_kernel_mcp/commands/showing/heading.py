@@ -11,7 +11,7 @@ from typing import Final
 
 from rlm_kernel_mcp.commands.showing.terminal import Part, Printer, Style
 from rlm_kernel_mcp.commands.showing.words import Marks, heights
-from rlm_kernel_mcp.session.listing import counters_of, is_driven, limits_of, recorded_status
+from rlm_kernel_mcp.session.listing import is_driven, limits_of, recorded_status, used_of
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
 
@@ -36,12 +36,12 @@ def show_heading(store: Store, record: SessionRecord, printer: Printer, drawn: M
     """Print them."""
     if record.question:
         printer.line((one_line(record.question), "head"))
-    used, most = counters_of(record), limits_of(record)
+    used, most = used_of(record), limits_of(record)
     stands = [record.session_id, recorded_status(record, driven=is_driven(store, record))]
     stands += [f"opened by {one_line(record.client)}"] if record.client else []
     for counter, divisor, unit in LIMITS:
         limit = f" of {most[counter] // divisor:,}" if counter in most else ""
-        stands.append(f"{getattr(used, counter) // divisor:,}{limit} {unit}")
+        stands.append(f"{used[counter] // divisor:,}{limit} {unit}")
     printer.line((drawn.dot.join(stands), "dim"))
     steps = [head.row for head in store.heads(record.session_id) if head.row.action == "run_repl"]
     row: list[Part] = []

@@ -14,7 +14,7 @@ from rlm_kernel_mcp.commands.showing.heading import LIMITS, one_line
 from rlm_kernel_mcp.commands.showing.table import padded
 from rlm_kernel_mcp.commands.showing.terminal import Printer, Style
 from rlm_kernel_mcp.commands.showing.words import Marks, ago, bar
-from rlm_kernel_mcp.session.listing import counters_of, facts_of, limits_of, recorded_status
+from rlm_kernel_mcp.session.listing import counters_of, ended_for, facts_of, limits_of, recorded_status, used_of
 from rlm_kernel_mcp.store.store import SessionRecord
 from rlm_kernel_mcp.text.wording import counted, waits_words
 
@@ -40,11 +40,11 @@ def show_sessions(rows: Sequence[Row], printer: Printer, drawn: Marks, now: date
 
 
 def _cells(record: SessionRecord, holder: int | None, waits: int, drawn: Marks, now: datetime) -> Iterator[str]:
-    used, most = counters_of(record), limits_of(record)
+    used, most = used_of(record), limits_of(record)
     yield record.session_id
     yield _state(record, driven=holder is not None, waits=waits)
     for counter, divisor, _ in LIMITS:
-        count, limit = getattr(used, counter), most.get(counter)
+        count, limit = used[counter], most.get(counter)
         share = "" if limit is None else f"/{limit // divisor:,} {bar(count, limit, drawn)}"
         yield f"{count // divisor:,}{share}"
     chars, _ = facts_of(record)
@@ -58,6 +58,8 @@ def _state(record: SessionRecord, *, driven: bool, waits: int) -> str:
     status = recorded_status(record, driven=driven)
     if waits:
         return f"{status}, {waits_words(waits)}"
+    if ended_for(record, driven=driven) is not None:
+        return "ended without an answer"
     match status:
         case "running":
             return f"running step {counters_of(record).step_index:,}"

@@ -215,7 +215,8 @@ def _shown_loss(loss: LossReport | None, max_chars: int = LOST_CHARS_MAX) -> Los
     left = limit - len(reason)
     back, back_chars = _fitting(loss.restored, int(left * RESTORED_SHARE))
     gone = _fitting_rows(loss.names, left - back_chars)
-    return LossReport(reason, gone, back, len(loss.names) - len(gone), len(loss.restored) - len(back))
+    more_gone, more_back = len(loss.names) - len(gone), len(loss.restored) - len(back)
+    return LossReport(reason, gone, back, loss.more_lost + more_gone, loss.more_restored + more_back)
 
 
 def _fitting(names: tuple[str, ...], room: int) -> tuple[tuple[str, ...], int]:

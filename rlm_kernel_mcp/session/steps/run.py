@@ -79,6 +79,7 @@ class RunningStep:
     """Called when it has been interrupted: what it waits for does not come any more."""
     desk: Desk | None = None
     """Where its questions wait for whoever drives the session; None: they do not."""
+    ended_for: str | None = None  # why nobody wants anything of its session any more, which is ended under it
 
     def stop(self) -> None:
         """`rlm_interrupt`: stop whatever the step is doing."""

@@ -23,6 +23,7 @@ from rlm_kernel_mcp.text.wording import counted
 
 KERNEL_GONE: Final = "kernel_gone"
 """Key in a session's `extra`: why its last kernel was stopped."""
+REASON_CHARS: Final = 500
 UNREPORTED: Final = "unreported"
 """Key there: a loss of which its last server has told nobody."""
 
@@ -67,6 +68,7 @@ def extra_json(outcome: Outcome) -> str:
     told |= {"code_chars": outcome.code_chars} if outcome.code_chars else {}
     told |= {"subcalls": asdict(outcome.subcalls)} if outcome.subcalls is not None else {}
     told |= {"kernel_gone": True} if outcome.kernel_gone is not None else {}
+    told |= {} if outcome.lost is None else {"lost": _counted_loss(outcome.lost)}
     if outcome.refused is not None:
         told["refused"] = [outcome.refused.code, outcome.refused.message, outcome.refused.next_step]
     return json.dumps(told)
@@ -132,7 +134,20 @@ def outcome_of(row: EventRow) -> Outcome:
         news=extra.get("news", ""),
         subcalls=Subcalls(**extra["subcalls"]) if "subcalls" in extra else None,
         refused=error_of(*extra["refused"]) if "refused" in extra else None,
-        lost=LossReport(SERVER_ENDED + (ANSWERS_STAY if "asks" in extra else ""), (), ())
-        if row.result_status == "unknown"
-        else None,
+        lost=_loss_of(row, extra),
     )
+
+
+def _counted_loss(loss: LossReport) -> list[str | int]:
+    """Why the kernel was replaced; of the names how many are gone and back: the event of the restore has them."""
+    gone, back = len(loss.names) + loss.more_lost, len(loss.restored) + loss.more_restored
+    return [loss.reason[:REASON_CHARS], gone, back]
+
+
+def _loss_of(row: EventRow, extra: dict[str, Any]) -> LossReport | None:
+    if row.result_status == "unknown":
+        return LossReport(SERVER_ENDED + (ANSWERS_STAY if "asks" in extra else ""), (), ())
+    if "lost" not in extra:
+        return None
+    reason, gone, back = extra["lost"]
+    return LossReport(reason, (), (), gone, back)

@@ -224,6 +224,15 @@ async def test_children_end_with_their_parents_step(parent: Parent, ends: str) -
         await until(partial(is_gone, parent.child(item)))
         with pytest.raises(SessionFinalized, match="has ended without a final answer"):
             await parent.child(item).run("1")
+    registry = parent.session.registry
+    asleep = await registry.await_step(children[0].session_id, 1, wait_ms=0, max_output_chars=1_000)
+    assert (asleep.status, asleep.lost) == ("interrupted", None)
+    assert "[the session was ended: its parent's step has ended" in asleep.stderr
+    listed = (await registry.list_sessions(state="all", limit=200)).rows
+    told = {one.session_id: (one.status, one.ended) for one in listed}
+    status, why = told[children[1].session_id]
+    assert (status, (why or "")[:27]) == ("finalized", "its parent's step has ended")
+    assert told[parent.session.session_id][1] is None
 
 
 async def test_a_program_that_answers_nothing_is_told_so_before_a_child_is_opened(parent: Parent) -> None:

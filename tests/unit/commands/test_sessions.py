@@ -57,7 +57,7 @@ def test_a_session_is_listed_with_what_it_has_used_and_who_opened_it(
     settings = load_settings(tmp_path, environ)
     with closing(Store.open(settings.state_dir)) as store:
         limits = json.dumps(Guardrails().recorded())
-        counters = json.dumps({"step_index": 41, "runtime_ms": 22_500, "budget_used": 42_000})
+        counters = json.dumps({"step_index": 40, "runtime_ms": 22_500, "budget_used": 42_000, "child_steps": 1})
         record = SessionRecord("s_1", "2026", "text", "idle", limits=limits, counters=counters)
         store.add_session(replace(record, question="why\x1b?", client="codex\x1b 1"))
         store.add_session(SessionRecord("s_2", "2026", "text", "idle"))
@@ -71,3 +71,23 @@ def test_a_session_is_listed_with_what_it_has_used_and_who_opened_it(
     assert rows["s_1"]["used"] == {"step_index": 41, "runtime_ms": 22_500, "budget_used": 42_000}
     assert rows["s_1"]["limits"] == {"step_index": 64, "runtime_ms": 120_000, "budget_used": 100_000}
     assert (rows["s_2"]["question"], rows["s_2"]["client"], rows["s_2"]["limits"]) == (None, None, {})
+
+
+def test_a_child_that_has_ended_without_an_answer_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its status is that of a session which has one; scripts are told why. One that a server has left is over too."""
+    environ = {"RLM_STATE_DIR": str(tmp_path / "state"), "RLM_HOST_DIR": str(tmp_path / "hosts")}
+    settings = load_settings(tmp_path, environ)
+    store = Store.open(settings.state_dir)
+    why = json.dumps({"ended": "its parent's step has ended"})
+    for name, reason, extra in (("s_child", "ended", why), ("s_done", "completed", "{}")):
+        record = SessionRecord(name, "2026", "text", "finalized", parent="s_1", finish_reason=reason, extra=extra)
+        store.add_session(record)
+    store.add_session(SessionRecord("s_left", "2026", "text", "running", parent="s_1"))
+    assert list_sessions(settings, environ, ended_too=True) == 0
+    table = capsys.readouterr().out
+    assert table.count("finalized without an answer") == 2
+    assert list_sessions(settings, environ, ended_too=True, as_json=True) == 0
+    told = {row["session_id"]: row["ended"] for row in json.loads(capsys.readouterr().out)["sessions"]}
+    left = "the server that had its parent has ended"
+    assert told == {"s_child": "its parent's step has ended", "s_done": None, "s_left": left}
+    store.close()

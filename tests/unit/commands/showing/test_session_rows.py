@@ -64,7 +64,7 @@ def test_a_session_is_told_with_what_it_has_used_of_each_limit_and_what_it_is_fo
         ({"status": "running"}, 3, "running, waits for 3 answers"),
         ({"status": "stopped", "stop_reason": "max_steps"}, 0, "stopped: max_steps"),
         ({"status": "finalized", "finish_reason": "completed"}, 0, "answered"),
-        ({"status": "finalized", "finish_reason": "ended"}, 0, "ended: ended"),
+        ({"status": "finalized", "finish_reason": "ended"}, 0, "ended without an answer"),
     ],
 )
 def test_its_state_is_said_in_words(fields: dict[str, Any], waits: int, state: str) -> None:
