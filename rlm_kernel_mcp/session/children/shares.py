@@ -26,7 +26,8 @@ def share_of(left: Left, limits: Guardrails, of: int) -> Guardrails | Failed:
     least = {"step": steps, "ms of runtime": runtime_ms, "character": chars, "token": tokens // parts}
     lacking = [name for name, part in least.items() if not part]
     if subcalls < of:
-        return Failed("budget", f"{counted(subcalls, 'question')} are left, and {of:,} were asked together.")
+        is_left = "is left" if subcalls == 1 else "are left"
+        return Failed("budget", f"{counted(subcalls, 'question')} {is_left}, and {of:,} were asked together.")
     if lacking:
         what = f"Half of what is left, divided by {of:,}, is less than one {lacking[0]} for each child session"
         fits = min(left.steps_left, left.runtime_left_ms, left.chars_left, tokens) // 2

@@ -30,6 +30,7 @@ def test_children_that_are_asked_for_together_have_equal_parts_of_half_of_what_i
     [
         (LEFT, 21, "Half of what is left, divided by 21, is less than one step for each child session"),
         (LEFT, 102, "101 questions are left, and 102 were asked together."),
+        (replace(LEFT, subcalls_left=1), 2, "1 question is left, and 2 were asked together."),
         (replace(LEFT, subcall_tokens_left=1), 1, "is less than one token for each child session"),
         (replace(LEFT, chars_left=1), 1, "is less than one character for each child session"),
     ],
