@@ -67,6 +67,7 @@ GROUPS: Final = {
     "check": Environment(".venv", "dev", beside=CORE.extras),
     "openai": Environment(".venv", "openai", beside=CORE.extras),
     "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
+    "data": Environment(".venv-data", "data,console", ("constraints.txt", "constraints-data.txt")),
 }
 """What `--with` offers besides `codex` and `claude`. One that pins our own dependencies has a directory of its own."""
 DESCRIPTIONS: Final = {
@@ -75,6 +76,7 @@ DESCRIPTIONS: Final = {
     "claude": "the program claude, for the tests of the backend of that name (needs npm)",
     "openai": "the client of the backend openai, for tests/endpoints and for questions to an endpoint",
     "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, for tests/lab and tests/clients",
+    "data": "numpy, pandas, pyarrow, matplotlib, for the kernelspec rlm-python-data and tests/data",
 }
 
 

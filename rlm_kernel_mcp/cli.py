@@ -125,7 +125,9 @@ def _add_kernelspec(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     install = actions.add_parser(
-        "install", help="put it where Jupyter looks", description="Put it where Jupyter looks."
+        "install",
+        help="put it where Jupyter looks",
+        description="Put it where Jupyter looks; also rlm-python-data, with numpy and pandas, if [data] is installed.",
     )
     install.set_defaults(command=_install_kernelspec, parser=install)
     remove = actions.add_parser("remove", help="take it away again", description="Delete what install put there.")

@@ -6,7 +6,8 @@ policy (the file with the user's settings applied) for each kernel. Below: nothi
 with the standard library alone.
 
 Every limit has a value and none may be "none". A list that is absent is an error (nothing is implied by
-leaving it out); an empty list means "none of them". What is left out of `context` has its default.
+leaving it out); an empty list means "none of them". What is left out of `context` has its default, and a policy that
+names no libraries of their own (`at_first_use`, `needed`, `libraries_mb`) has none.
 """
 
 from __future__ import annotations
@@ -49,12 +50,23 @@ class Imports(_Part):
     preload: tuple[ModuleName, ...]
     """Imported before the walls rise, since an extension module cannot be mapped afterwards. Empty: only `modules`."""
 
+    at_first_use: tuple[ModuleName, ...] = ()
+    """Packages that are hidden while the rest is preloaded (they start threads), and imported by the step that uses
+    them first. Where there are any, a file may be mapped executable after the walls have risen, as with `any`."""
+
+    needed: tuple[ModuleName, ...] = ()
+    """Modules without which there is no kernel: one that this Python does not have refuses it, and says what to
+    install. Any other module of the policy that is not there is left out."""
+
 
 class Limits(_Part):
     """What one kernel may use. Units stand in the names."""
 
     memory_mb: int = Field(ge=64, le=1_048_576)
     """Memory that the session's own data may take, beyond what the bare kernel takes."""
+
+    libraries_mb: int = Field(default=0, ge=0, le=65_536)
+    """Address space beside it for what is imported `at_first_use`; a session that imports none has it for data."""
 
     step_cpu_s: int = Field(ge=1, le=86_400)
     """Processor time of one step, over all its threads."""

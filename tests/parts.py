@@ -57,6 +57,14 @@ def chromium() -> Path:
     skip_for_lack_of("Chromium", "Debian: apt-get install chromium-headless-shell")
 
 
+def data_python() -> Path:
+    """The Python of the environment that `bin/setup --with data` made; skips the test where it is not there."""
+    python = ROOT / ".venv-data" / "bin" / "python"
+    if (ROOT / ".venv-data" / ".setup-stamp").exists():
+        return python
+    skip_for_lack_of("the environment with numpy and pandas", "bin/setup --with data")
+
+
 def lab_python() -> Path:
     """The Python of the environment that `bin/setup --with lab` made; skips the test where it is not there."""
     python = ROOT / ".venv-lab" / "bin" / "python"

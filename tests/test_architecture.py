@@ -139,6 +139,7 @@ THIRD_PARTY: Final = {
         "cloudpickle",
         "ipykernel",
         "jsonschema",
+        "pandas",
         "re2",
         "referencing",
         "traitlets",

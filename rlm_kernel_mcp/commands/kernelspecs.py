@@ -8,13 +8,24 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rlm_kernel_mcp.kernel.placement.kernelspec import install_kernelspec, installed_kernelspecs, remove_kernelspec
+from rlm_kernel_mcp.kernel.placement.kernelspec import (
+    install_kernelspec,
+    installed_kernelspecs,
+    kernelspecs_left_out,
+    remove_kernelspec,
+)
 
 
 def install(prefix: Path | None) -> int:
     """Put it below `prefix`; None: the user's own directory. Raises: as `install_kernelspec`."""
     for directory in install_kernelspec(prefix):
         print(f"installed {directory.name} in {directory}")
+    for name, lacking in kernelspecs_left_out().items():
+        missing = ", ".join(lacking)
+        print(
+            f"left out {name}: this Python has no {missing}; the extra [data] of this package brings it",
+            file=sys.stderr,
+        )
     print(
         "In a notebook, HTML from a locked kernel acts with the notebook's rights: a script in it can do whatever the "
         "page can, including starting an unlocked kernel."

@@ -25,7 +25,9 @@ from typing import Any, NoReturn
 
 from rlm_kernel_mcp.in_kernel.inherited import forget_inherited_signals, settle_descriptors, silence_streams
 from rlm_kernel_mcp.in_kernel.launch import announce, give_up, launch, parse_options, tell
-from rlm_kernel_mcp.in_kernel.preload import preload
+from rlm_kernel_mcp.in_kernel.libraries import random_numbers
+from rlm_kernel_mcp.in_kernel.libraries.one_thread import ThreadStarted, require_one_thread
+from rlm_kernel_mcp.in_kernel.preload import ModuleMissing, preload
 from rlm_kernel_mcp.in_kernel.walls import namespaces, syscalls
 from rlm_kernel_mcp.in_kernel.walls.package_locations import outside_places
 
@@ -156,6 +158,7 @@ def _become_kernel(data: bytes, descriptors: list[int], parent: int) -> NoReturn
         os.chdir(request["cwd"])
         # Otherwise all kernels would draw the same numbers: the state was seeded before the fork.
         random.seed()
+        random_numbers.reseed()
         sys.argv = ["rlm-kernel"]
         options = parse_options([*request["argv"], "--status-fd", str(status_fd)])
         policy = json.loads(options.policy_file.read_text(encoding="utf-8"))
@@ -186,12 +189,16 @@ def main() -> NoReturn:
     forget_inherited_signals()
     die_with_parent(found.parent)
     policy = json.loads(found.policy.read_text(encoding="utf-8"))
-    preload(policy)
+    try:
+        preload(policy)
+    except (ModuleMissing, ThreadStarted) as error:
+        raise SystemExit(str(error)) from error  # the last line on standard error, which the host reads
     # What is found out here once, every fork knows: locations, system call numbers, whether there are namespaces.
     outside_places(policy["imports"]["mode"] == "any")
     with contextlib.suppress(KeyError):  # a machine for which there are no walls
         syscalls.syscall_numbers(platform.machine())
     namespaces.refusal()
+    require_one_thread("the look at this machine")
     gc.collect()
     gc.freeze()  # so that shared pages stay shared: the collector does not touch them
     serve(socket.socket(fileno=os.dup(0)))

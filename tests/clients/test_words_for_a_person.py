@@ -22,7 +22,7 @@ SAID: Final = {
     "import socket": "there is no network",
     "import signal": "no handler can be set; an interrupt ends a long cell",
     "import sched": "RLM_IMPORTS=sched in the environment of your client adds it",
-    "import numpy as np": "if it is installed, RLM_IMPORTS=numpy in the environment of your client adds it",
+    "import numpy as np": "environment of your client adds it; the kernelspec rlm-python-data has it",
     **dict.fromkeys(("import pickle", "import shelve"), "names persist from cell to cell; json writes text"),
     "import colections": "did you mean collections?",
     "open('/etc/passwd')": "it works in the scratch directory only (path: `scratch`).",

@@ -27,6 +27,8 @@ ENDS: Final = {"/".join(path.parts[first:]) for path in PATHS for first in range
 TOPS: Final = {path.name for top in (ROOT, ROOT / "rlm_kernel_mcp") for path in top.iterdir() if path.is_dir()} - {
     ".git",
     ".venv",
+    ".venv-data",
+    ".venv-lab",
 }
 PLACES: Final = {
     f"/{place.relative_to(ROOT).as_posix()}/"

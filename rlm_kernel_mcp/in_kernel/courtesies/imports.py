@@ -27,6 +27,8 @@ MISSPELT_LIKENESS: Final = 0.9
 """Similarity from which on a module of Python's own may have been meant (`colections` is close enough, `lxml` is
 not)."""
 MISSPELT_CHARS: Final = 40
+DATA: Final = ("matplotlib", "numpy", "pandas", "pyarrow")
+"""What the kernelspec `rlm-python-data` has, and none else."""
 _PROCESSES: Final = "no process can be started; use concurrent.futures.ThreadPoolExecutor"
 
 
@@ -63,7 +65,8 @@ def instead_of(name: str) -> str:
         return words.add.format(name=name)
     near = difflib.get_close_matches(top[:MISSPELT_CHARS], sys.stdlib_module_names, 1, MISSPELT_LIKENESS)
     meant = f"did you mean {near[0]}? " if near else ""
-    return f"{meant}{words.add_installed.format(name=top)}"
+    other = f"; {words.has_data}" if top in DATA else ""
+    return f"{meant}{words.add_installed.format(name=top)}{other}"
 
 
 class ImportRefused(ImportError):

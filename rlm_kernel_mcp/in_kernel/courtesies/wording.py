@@ -69,6 +69,8 @@ class Wording:
     """How to get the module `{name}` of Python's own."""
     add_installed: str
     """How to get the module `{name}`, if it is installed."""
+    has_data: str
+    """Where the libraries of the other kernelspec are."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Names that do not exist, and what does."""
 
@@ -87,6 +89,7 @@ AGENT: Final = Wording(
     add_any="the user can add modules (RLM_IMPORTS)",
     add="rlm_init_context says in `imports` what may be; the user can add it with RLM_IMPORTS={name}",
     add_installed="if it is installed, the user can add it with RLM_IMPORTS={name}",
+    has_data="the kernelspec rlm-python-data has it (RLM_KERNEL)",
     names={
         **dict.fromkeys(
             ("FINAL", "FINAL_VAR", "final_answer", "SUBMIT", "submit", "finish"),
@@ -125,6 +128,7 @@ PERSON: Final = Wording(
     add_any="RLM_IMPORTS in the environment of your client adds modules",
     add="RLM_IMPORTS={name} in the environment of your client adds it",
     add_installed="if it is installed, RLM_IMPORTS={name} in the environment of your client adds it",
+    has_data="the kernelspec rlm-python-data has it",
     names=dict.fromkeys(_OUT_NAMES, _OUT) | dict.fromkeys(_SHELL_NAMES, _NO_SHELL),
 )
 

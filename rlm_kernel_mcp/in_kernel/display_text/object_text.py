@@ -46,7 +46,7 @@ class ObjectText(TextBuilder):
             self.put(f"<class '{inspection.class_name(value)}'>")
         elif type(cls) is enum.EnumType:
             self._enum_member(value)
-        elif not library_value(self, value):
+        elif not library_value(self, value) and not any(write(self, value) for write in FURTHER):
             for base, write in BASES:
                 if issubclass(cls, base):
                     write(self, value, inspection.type_name(value))
@@ -121,6 +121,10 @@ class ObjectText(TextBuilder):
             if len(self._slots) < CLASSES_KEPT:
                 self._slots[id(cls)] = known
         return known[1]
+
+
+FURTHER: Final[list[Callable[[ObjectText, Any], bool]]] = []
+"""Writers of values of libraries, added before any user code; each writes a value, or says that it is none of its."""
 
 
 def object_text(value: Any) -> tuple[str, bool, bool]:

@@ -100,7 +100,8 @@ class WallPlan:
     parent_pid: int
     """The process whose end also ends this one; a kernel that finds another parent was orphaned as it started."""
     map_libraries: bool = False
-    """Steps may import any installed module, so extension modules are mapped after the walls are up (decision 0010)."""
+    """Steps may import any installed module, or the policy has some imported at first use, so extension modules are
+    mapped after the walls are up (decisions 0010, 0162)."""
     file_mb: int | None = None
     """The largest file that it may write through a descriptor that it was given; None: as large as its scratch."""
     in_container: bool = False
@@ -140,7 +141,7 @@ def plan_from_policy(
         scratch=scratch,
         socket_dir=socket_dir,
         read_only=(*installation_paths(), *read_only),
-        memory_mb=int(limits["memory_mb"]),
+        memory_mb=int(limits["memory_mb"]) + int(limits.get("libraries_mb", 0)),
         mapped_max_gb=int(policy["context"]["mapped_max_gb"]),
         open_files=int(limits["open_files"]),
         threads=int(limits["threads"]),
@@ -149,7 +150,7 @@ def plan_from_policy(
         required=frozenset(walls["required"]),
         wanted=frozenset(walls["wanted"]),
         parent_pid=os.getppid(),
-        map_libraries=policy["imports"]["mode"] == "any",
+        map_libraries=policy["imports"]["mode"] == "any" or bool(policy["imports"].get("at_first_use")),
     )
 
 

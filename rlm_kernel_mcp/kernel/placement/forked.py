@@ -42,7 +42,11 @@ ENVIRONMENT: Final = {
     # Freed chunks in a thread's cache would pin the top of the heap, and with it all that was freed below.
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     "OPENBLAS_NUM_THREADS": "1",  # a numeric library's threads would start before the walls, which need a single thread
-    "OMP_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",  # pyarrow takes it as the number of its processors
+    "MKL_NUM_THREADS": "1",
+    # pyarrow's own allocators reserve a gigabyte of address space at a time, which the limit of memory counts.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "ARROW_IO_THREADS": "2",
 }
 """The environment that kernels and the fork server share; nothing of it is the host's."""
 MODULE: Final = "rlm_kernel_mcp.in_kernel.fork_server"

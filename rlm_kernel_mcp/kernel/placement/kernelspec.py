@@ -1,8 +1,8 @@
 """Where our kernelspecs lie, and how they get to where Jupyter looks.
 
 Is: the directory of the package's own specs, and install, list and remove for other Jupyter clients.
-Is not: reading a spec or its policy (the provisioner's and `policy.py`'s). Above: the command line, the
-kernel's start. Below: Jupyter's paths, imported only when asked for.
+Is not: reading a spec (the provisioner's). Above: the command line, the kernel's start. Below: `policy.py`; Jupyter's
+paths, imported only when asked for.
 
 A client of another environment finds an installed spec, and starts our Python, since `argv[0]` is made
 absolute; it also needs this package in its own environment, for the provisioner that the spec names.
@@ -19,10 +19,12 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.policy import load_policy
 from rlm_kernel_mcp.text.home_directory import own_home
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class InstalledKernelspec:
 
 
 def kernelspec_dir() -> Path:
-    """The directory that holds `rlm-python/`: the package's own copy, or in an editable install the checkout's."""
+    """The directory of our own: the package's copy, or in an editable install the checkout's."""
     packaged = PACKAGE / "kernelspecs"
     return packaged if packaged.is_dir() else PACKAGE.parent / "kernelspecs"
 
@@ -115,7 +117,7 @@ def _data_dir(said: Mapping[str, str]) -> str:
 
 
 def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
-    """Copy our kernelspecs to where Jupyter looks, replacing older copies.
+    """Copy our kernelspecs to where Jupyter looks, replacing older copies. What lacks a module here stays away.
 
     Args:
         prefix: environment to install into (`--sys-prefix` is `Path(sys.prefix)`); None: the user's own directory.
@@ -129,7 +131,12 @@ def install_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
     kernels = _kernels_below(prefix)
     if prefix is None and not _home_is_there(kernels):  # root could make it, as a home directory of nobody
         raise _refused(kernels, "written", FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
-    return tuple(_copy(source, kernels / source.name) for source in _own_specs())
+    return tuple(_copy(source, kernels / source.name) for source in _own_specs() if not _lacking(source))
+
+
+def kernelspecs_left_out() -> dict[str, list[str]]:
+    """Those of our kernelspecs that could not start with this Python, each with the modules that it lacks."""
+    return {source.name: lacking for source in _own_specs() if (lacking := _lacking(source))}
 
 
 def remove_kernelspec(prefix: Path | None = None) -> tuple[Path, ...]:
@@ -173,6 +180,12 @@ def _python_of(spec: Path) -> str:
         return str(json.loads(spec.read_text(encoding="utf-8"))["argv"][0])
     except (OSError, ValueError, LookupError, TypeError):
         return "damaged: install it again, or remove it"
+
+
+def _lacking(source: Path) -> list[str]:
+    """The modules that its policy needs and this Python does not have. Nothing is imported for this."""
+    needed = load_policy(source / POLICY_FILE).imports.needed
+    return [name for name in needed if find_spec(name.partition(".")[0]) is None]
 
 
 def _own_specs() -> list[Path]:

@@ -101,7 +101,7 @@ def test_a_refused_import_says_what_to_do_and_is_a_plain_import_error(kernel: Ba
     outcome = kernel.run("try:\n    import numpy\nexcept ImportError as error:\n    print(error.name, error)")
     assert outcome.stdout == (
         "numpy import of 'numpy' is refused by the policy: if it is installed, the user can add it with "
-        "RLM_IMPORTS=numpy.\n"
+        "RLM_IMPORTS=numpy; the kernelspec rlm-python-data has it (RLM_KERNEL).\n"
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -95,6 +98,39 @@ async def test_what_signals_a_fork_server_inherits_as_ignored_or_blocked_changes
     always = {signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ}
     assert int(facts["SigBlk"], 16) == 0
     assert int(facts["SigIgn"], 16) == sum(1 << (number - 1) for number in always)
+
+
+THREADED: Final = """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+MAIN: Final = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from rlm_kernel_mcp.in_kernel.fork_server import main
+main()
+"""
+
+
+def test_a_fork_server_refuses_to_serve_with_a_second_thread_and_names_the_module_that_started_it(
+    tmp_path: Path,
+) -> None:
+    """Its locks would be held for ever in each fork. The last line is what the host reads."""
+    (tmp_path / "with_a_thread.py").write_text(THREADED)
+    policy = json.loads((locked_kernelspec("rlm-python") / "policy.json").read_text(encoding="utf-8"))
+    policy["imports"]["preload"].append("with_a_thread")
+    (tmp_path / "policy.json").write_text(json.dumps(policy))
+    argv = [sys.executable, "-c", MAIN, str(tmp_path), "--policy", str(tmp_path / "policy.json")]
+    done = subprocess.run(
+        [*argv, "--parent", str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "importing 'with_a_thread' left this process with 2 threads" in done.stderr.splitlines()[-1]
 
 
 async def test_an_end_does_not_wait_for_a_fork_that_was_asked_for(

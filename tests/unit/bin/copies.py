@@ -20,8 +20,8 @@ def copied_checkout(directory: Path) -> Path:
     shutil.copytree(ROOT / "bin", directory / "bin")
     shutil.copytree(ROOT / "kernelspecs", directory / "kernelspecs")
     (directory / "rlm_kernel_mcp").mkdir()
-    for name in ("pyproject.toml", "constraints.txt", "constraints-lab.txt", "rlm_kernel_mcp/__init__.py"):
-        shutil.copy(ROOT / name, directory / name)
+    for path in (ROOT / "pyproject.toml", *ROOT.glob("constraints*.txt"), ROOT / "rlm_kernel_mcp" / "__init__.py"):
+        shutil.copy(path, directory / path.relative_to(ROOT))
     return directory
 
 

@@ -12,7 +12,7 @@ from tests.parts import ROOT
 
 
 def test_the_wheel_ships_the_kernelspec_for_itself_and_for_jupyter(tmp_path: Path) -> None:
-    """The package reads its own copy; Jupyter clients of the same environment find the shared one."""
+    """The package reads its own copies; Jupyter clients of the same environment find the one that starts everywhere."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,
@@ -30,7 +30,8 @@ def test_the_wheel_ships_the_kernelspec_for_itself_and_for_jupyter(tmp_path: Pat
         name.partition("kernelspecs/")[2] for name in names if name.startswith("rlm_kernel_mcp/kernelspecs/")
     )
     shared = sorted(name.partition("jupyter/kernels/")[2] for name in names if "/share/jupyter/kernels/" in name)
-    assert specs == shared == ["rlm-python/kernel.json", "rlm-python/policy.json"]
+    assert shared == ["rlm-python/kernel.json", "rlm-python/policy.json"]
+    assert specs == ["rlm-python-data/kernel.json", "rlm-python-data/policy.json", *shared]
     assert dict(entry_points["jupyter_client.kernel_provisioners"]) == {
         "rlm-provisioner": "rlm_kernel_mcp.notebook.running.provisioner:NotebookProvisioner"
     }

@@ -35,6 +35,27 @@ def test_the_plan_is_the_policys_limits_and_the_kernels_paths(tmp_path: Path) ->
     assert plan.read_only[-1] == "/opt/extra"
 
 
+def test_libraries_that_are_imported_at_first_use_have_room_of_their_own_and_may_be_mapped(tmp_path: Path) -> None:
+    """A policy that has none of that, as one from before there was any, gets neither."""
+    places = {"scratch": f"{tmp_path}/w", "socket_dir": f"{tmp_path}/c"}
+    assert not plan_from_policy(POLICY, **places).map_libraries
+    data = json.loads((ROOT / "kernelspecs" / "rlm-python-data" / "policy.json").read_text("utf-8"))
+    plan = plan_from_policy(data, **places)
+    assert plan.map_libraries
+    assert plan.memory_mb == data["limits"]["memory_mb"] + data["limits"]["libraries_mb"]
+
+
+def test_the_two_kernelspecs_differ_in_libraries_alone() -> None:
+    """What may be imported, imported when, and its room: every limit, wall and other module is the same."""
+    data = policy.load_policy(ROOT / "kernelspecs" / "rlm-python-data" / "policy.json")
+    plain = policy.Policy.model_validate(POLICY)
+    assert set(data.imports.modules) - set(plain.imports.modules) == set(data.imports.needed)
+    assert set(data.imports.modules) >= set(plain.imports.modules)
+    assert all(name.startswith("matplotlib.") for name in set(data.imports.preload) - set(plain.imports.preload))
+    assert data.limits.model_copy(update={"libraries_mb": 0}) == plain.limits
+    assert data.model_copy(update={"imports": plain.imports, "limits": plain.limits}) == plain
+
+
 @pytest.mark.parametrize("wrong", ["relative/path", ""])
 def test_a_path_that_is_not_absolute_is_refused(tmp_path: Path, wrong: str) -> None:
     """It would mean another directory once the working directory changes."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec as find
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,24 @@ from tests.rights import reachable_directory, without_root_rights
 
 @pytest.fixture(autouse=True)
 def own_jupyter_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jupyter's user directory and search path lie in the test's own directory."""
+    """Jupyter's user directory and search path lie in the test's own directory; this Python has no pyarrow."""
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "env" / "share" / "jupyter"))
+    monkeypatch.setattr(kernelspec, "find_spec", lambda name: None if name == "pyarrow" else find(name))
+
+
+def test_a_kernelspec_that_lacks_a_module_is_installed_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab would offer a kernel that cannot start."""
+    monkeypatch.setattr(kernelspec, "find_spec", lambda name: None if name == "numpy" else find("sys"))
+    assert [one.name for one in kernelspec.install_kernelspec(tmp_path / "env")] == ["rlm-python"]
+    assert kernelspec.kernelspecs_left_out() == {"rlm-python-data": ["numpy"]}
+    monkeypatch.setattr(kernelspec, "find_spec", lambda name: find("sys"))
+    installed = kernelspec.install_kernelspec(tmp_path / "env")
+    assert [one.name for one in installed] == ["rlm-python", "rlm-python-data"]
+    assert kernelspec.kernelspecs_left_out() == {}
+    assert kernelspec.remove_kernelspec(tmp_path / "env") == installed
 
 
 def test_the_checkout_has_the_spec_and_its_policy_side_by_side() -> None:
