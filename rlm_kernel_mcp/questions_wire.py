@@ -11,7 +11,9 @@ and its answer the JSON of what the function gave.
 The kernel sends
 
     {ask: {step, opts: Opts, items: [[id, prompt, text | null], ...]}}   a fourth field of an item: what the validator
-                                           said of the answer before, which did not have the schema; `more: true`
+                                           said of the answer before, which did not have the schema; a fifth, of
+                                           the kind `rlm` without text and repair: the characters of a text that is
+                                           too long for a frame and comes when the host asks for it; `more: true`
                                            beside `items`: another frame of the same call comes
     {cancel: [id, ...]}                    of questions: their answers are not wanted any more
     {missed: {id, of: [id, ...]}}          of answered questions: what came did not have the schema, for good
@@ -93,6 +95,8 @@ FRAME_BYTES: Final = 512 << 10
 """The kernel begins another frame before one grows beyond this, unless a single question does."""
 ITEM_CHARS_MAX: Final = 400_000
 """Characters of a question: its prompt and its text."""
+CONTEXT_CHARS_MAX: Final = 64_000_000
+"""Of a text for a child session that does not come in a frame; as many as a long final answer may have."""
 BATCH_MAX: Final = 10_000
 """Questions of one batch, and of one session that may be open; of more than these none is read."""
 CHILDREN_MAX: Final = 100

@@ -15,11 +15,13 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.questions_wire import (
     BATCH_MAX,
+    CONTEXT_CHARS_MAX,
     DIGEST_CHARS,
     FRAME_BYTES_MAX,
     FRAME_ITEMS_MAX,
     FUNCTION_NAME_CHARS_MAX,
     ID_MAX,
+    ITEM_CHARS_MAX,
     KINDS,
     LENGTH_BYTES,
     MODEL_CHARS_MAX,
@@ -62,10 +64,12 @@ class Item:
     repair: str | None
     size: int
     """Bytes that both texts take in this process: up to four a character, of which UTF-8 has one."""
+    coming: int = 0
+    """Characters of a text that is not here yet, as the kernel says; 0: there is none."""
 
     @property
     def chars(self) -> int:
-        return len(self.prompt) + len(self.text or "")
+        return len(self.prompt) + len(self.text or "") + self.coming
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,8 @@ class QuestionReader:
         if kind == "ask":
             step, more = _text(said["step"], STEP_CHARS_MAX), said.get("more", False)
             asked = Ask(step, _wishes(said["opts"]), self._items(said["items"]), _flag(more))
+            if asked.wishes.kind != "rlm" and any(item.coming for item in asked.items):
+                raise ValueError
             return _call(asked) if asked.wishes.kind == "function" else asked
         if kind == "cancel":
             return Cancel(_ids(said))
@@ -181,15 +187,16 @@ class QuestionReader:
         return tuple(map(self._item, rows))
 
     def _item(self, row: list[Any]) -> Item:
-        if type(row) is not list or not 3 <= len(row) <= 4:
+        if type(row) is not list or not 3 <= len(row) <= 5:
             raise ValueError
-        prompt, text, repair = row[1], row[2], row[3] if len(row) == 4 else None
+        prompt, text, repair = row[1], row[2], row[3] if len(row) > 3 else None
+        coming = _coming(row[4], text, repair) if len(row) > 4 else 0
         if type(prompt) is not str or not (text is None or type(text) is str):
             raise TypeError
         for said in (prompt, text or ""):
             said.encode()  # a lone surrogate raises
         size = sys.getsizeof(prompt) + sys.getsizeof(text)
-        return Item(self._new_id(row[0]), prompt, text, _optional(repair, REPAIR_CHARS_MAX), size)
+        return Item(self._new_id(row[0]), prompt, text, _optional(repair, REPAIR_CHARS_MAX), size, coming)
 
     def _new_id(self, number: object) -> int:
         if type(number) is not int or not self._last_id < number <= ID_MAX:
@@ -209,6 +216,15 @@ def _call(asked: Ask) -> Ask:
         if item.text is None or item.repair is not None:
             raise ValueError
     return asked
+
+
+def _coming(chars: object, text: object, repair: object) -> int:
+    """How long a text is said to be that comes later. It is counted as it comes."""
+    if type(chars) is not int or not ITEM_CHARS_MAX < chars <= CONTEXT_CHARS_MAX:
+        raise ValueError
+    if text is not None or repair is not None:
+        raise ValueError
+    return chars
 
 
 def _ids(numbers: list[Any]) -> tuple[int, ...]:

@@ -237,3 +237,32 @@ def test_a_digest_tells_apart_what_is_asked() -> None:
         digest_of("ab", "d"),
     ]
     assert len(set(made)) == len(made)
+
+
+def test_the_text_of_a_child_s_question_may_come_later() -> None:
+    """What it is said to have counts: whoever does not ask for it refuses it as too large."""
+    (asked,) = read(frame(ask([1, "p", None, None, 5_000_000], kind="rlm")))
+    assert isinstance(asked, Ask)
+    (found,) = asked.items
+    assert (found.text, found.coming, found.chars) == (None, 5_000_000, 5_000_001)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        pytest.param([1, "p", None, None, 5_000_000], "llm", id="of-a-model"),
+        pytest.param([1, "p", None, None, 5_000_000], "function", id="of-a-function"),
+        pytest.param([1, "p", "t", None, 5_000_000], "rlm", id="beside-a-text"),
+        pytest.param([1, "p", None, "it was no number", 5_000_000], "rlm", id="once-more"),
+        pytest.param([1, "p", None, None, 400_000], "rlm", id="that-fits-a-frame"),
+        pytest.param([1, "p", None, None, 64_000_001], "rlm", id="too-long"),
+        pytest.param([1, "p", None, None, 5e6], "rlm", id="no-whole-number"),
+        pytest.param([1, "p", None, None, True], "rlm", id="a-flag"),
+        pytest.param([1, "p", None, None, None], "rlm", id="nothing"),
+        pytest.param([1, "p", None, None, 5_000_000, 0], "rlm", id="with-more"),
+    ],
+)
+def test_a_text_that_comes_later_is_only_of_a_child_s_question_and_within_its_bounds(row: list[Any], kind: str) -> None:
+    """An honest kernel sends no other."""
+    with pytest.raises(FramesBroken):
+        read(frame(ask(row, kind=kind)))
