@@ -25,7 +25,7 @@ and the host `{got: [[id, true, value] | [id, false, {code, message}] | [id, nul
 for a question, a `BudgetRow` or a `ForecastRow` else, and null for `missed`: the step's account has it then. A text
 with null is no answer yet: whoever works in a child has given it, and hears of it if it has not the schema that is
 wanted (`looked`). Ids begin at 1, and each that is asked with is larger than all before. `step` is the `msg_id` of the
-request whose code asks.
+request whose code asks. A text that comes later is asked for on control, by `SEND_CONTEXT`.
 """
 
 # No `from __future__ import annotations`: each key's type would be compiled again, in every start of a kernel.
@@ -34,6 +34,7 @@ import hashlib
 from typing import Final, Literal, NotRequired, TypedDict, get_args
 
 SUBCALLS: Final = "rlm_subcalls_request"
+SEND_CONTEXT: Final = "rlm_send_context_request"
 
 ASKING: Final = (
     "llm_query",
@@ -159,6 +160,16 @@ class SubcallsRequest(TypedDict):
     """By name the descriptions of those that may be called."""
     calls_alone: NotRequired[bool]
     """Whether no model is asked: the channel is for functions."""
+
+
+class SendContextRequest(TypedDict):
+    """`SEND_CONTEXT`, with the write end of a pipe on the descriptor socket, into which a question's long text goes.
+
+    It is answered at once: the thread that waits for the question's answer writes the text, as UTF-8 with lone
+    surrogates (`"surrogatepass"`), and closes the pipe.
+    """
+
+    id: int
 
 
 def digest_of(prompt: str, text: str | None) -> str:

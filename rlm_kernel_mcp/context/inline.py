@@ -23,10 +23,11 @@ from rlm_kernel_mcp.context.loader.answers import ValueRefused
 from rlm_kernel_mcp.context.loader.client import LoaderClient, write_failed
 from rlm_kernel_mcp.context.loader.loaders import CancelCheck, Loaders
 from rlm_kernel_mcp.context.loader.spool import Spool, Spooled
+from rlm_kernel_mcp.context.loader.text_file import TextFile
 from rlm_kernel_mcp.context.patterns.left_out import Skipped
 from rlm_kernel_mcp.context.payload import Facts, Payload
 from rlm_kernel_mcp.context_wire import CODECS, WIDTHS, Layout
-from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, RequestRefused
+from rlm_kernel_mcp.errors import ContextNotFound, ContextTooLarge, InvalidInput, RequestRefused
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.units import MB
 from rlm_kernel_mcp.wire import EDGE_CHARS
@@ -75,6 +76,25 @@ def inline_payload(
         raise room.too_large(byte_count, "it was given in the call")
     if made.descriptor is None:
         made.data = text.encode("utf-8", "surrogatepass")
+    return made
+
+
+def payload_in_file(text: TextFile, name: str, room: Room) -> Payload:
+    """The payload of a text that lies in a file of the server's own, from which its kernel decodes it.
+
+    Raises:
+        ContextTooLarge: there is no room for it in memory. ContextNotFound: the file is gone.
+    """
+    text_bytes = text.chars * WIDTHS[_LAYOUTS[text.width]]
+    if max(text_bytes, text.byte_count) > room.decoded_bytes:
+        raise room.too_large(text.byte_count, "it was given by the code of another session")
+    if not text.keep():
+        raise ContextNotFound("the session for which the text was kept has ended")
+    document = Document(name, text.byte_count, "utf-8", errors="surrogatepass")
+    facts = Facts(text.chars, text.lines, text.head, text.tail)
+    file = text.file
+    made = Payload("text", (document,), text.byte_count, text.sha256, None, file.reader, Skipped(), facts=facts)
+    made.room, made.text_bytes, made.file = room, text_bytes, file
     return made
 
 

@@ -169,10 +169,12 @@ class Spool:
                 self._making.discard(key)
                 self._change.notify_all()
 
-    def keep(self, file: Spooled) -> None:
-        """See `Spooled.kept`."""
+    def keep(self, file: Spooled) -> bool:
+        """See `Spooled.kept`. False: nobody holds it any more, and it is gone."""
         with self._change:
-            file.holders += 1
+            if file.holders:
+                file.holders += 1
+            return file.holders > 0
 
     def release(self, file: Spooled) -> None:
         """See `Spooled.release`."""

@@ -8,13 +8,14 @@ Above: `in_kernel/namespace/offered.py`. Below: `calls.py`, `state.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.in_kernel.asking import state
 from rlm_kernel_mcp.in_kernel.asking.calls import Call
-from rlm_kernel_mcp.in_kernel.asking.channel import Item
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.items import Item
 from rlm_kernel_mcp.in_kernel.explore.spans import Span
 from rlm_kernel_mcp.questions_wire import BATCH_MAX, CHILDREN_MAX, ITEM_CHARS_MAX, digest_of
 
@@ -90,7 +91,8 @@ def rlm_query(question: str, context: str, *, schema: Any = None) -> Any:
 
     Whoever works there has the text as `context`, and what it finds is the answer (as `schema` asks for, as in
     llm_query). It has a share of what is left of this session's limits. `budget().depth` is 1 where no session may
-    have a child: then this is llm_query(question, context). question and context: at most 400,000 characters in all.
+    have a child: then this is llm_query(question, context), with its 400,000 characters in all. question: at most so
+    many; context: at most 64,000,000.
     Raises SubcallError (.code, .message).
     """
     (got,) = _child_answers([question], [context], schema)
@@ -143,10 +145,19 @@ def _child_answers(questions: Any, contexts: Any, schema: object) -> list[Any]:
             "too_many",
             f"A batch may have {CHILDREN_MAX:,} child sessions and not {len(items):,}; ask one about more of the text.",
         )
+    else:
+        items = list(map(_for_a_child, items))
     got = call.answers(items)
     if len(got) > 1 and all(isinstance(one, SubcallError) and one.code == "budget" for one in got):
         raise got[0]
     return got
+
+
+def _for_a_child(item: Item) -> Item:
+    """A question whose text comes by itself, where that is long."""
+    text = item.text
+    comes = text is not None and str.__len__(text) > ITEM_CHARS_MAX >= len(item.prompt)
+    return replace(item, comes=True) if comes else item
 
 
 def _forecast(call: Call, items: Sequence[Item], **opts: int) -> tuple[Forecast, SubcallError | None]:

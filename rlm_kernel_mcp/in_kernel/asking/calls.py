@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.asking import state
-from rlm_kernel_mcp.in_kernel.asking.channel import Asks, Item
+from rlm_kernel_mcp.in_kernel.asking.channel import Asks
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.items import Item
 from rlm_kernel_mcp.in_kernel.asking.schemas import Missed, Schema
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting
 from rlm_kernel_mcp.questions_wire import Opts

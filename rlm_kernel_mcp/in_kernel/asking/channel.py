@@ -3,7 +3,7 @@
 Is: a socket that the host has passed, a thread that reads it and one that writes to it, both started with the first
 question. Is not: a wall: code that finds the socket can write to it what it likes, and the host knows that.
 Above: `calls.py`, `asking.py`, `state.py`, `in_kernel/channels/threads.py`. Below: `waiters.py`,
-`outgoing.py`, `errors.py`, `questions_wire.py`.
+`items.py`, `outgoing.py`, `errors.py`, `questions_wire.py`.
 
 Nothing here blocks who asks but the wait at a gate: a `send` in the thread of an event loop could not be interrupted.
 What a thread asks it sends itself where that waits for nothing, which takes half as long as handing it to another.
@@ -12,24 +12,23 @@ What a thread asks it sends itself where that waits for nothing, which takes hal
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from json.encoder import JSONEncoder, encode_basestring
+from json.encoder import JSONEncoder
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.items import Item, row_of, write_text
 from rlm_kernel_mcp.in_kernel.asking.outgoing import Frame, Outgoing
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting, give
 from rlm_kernel_mcp.questions_wire import (
     FRAME_BYTES,
-    FRAME_BYTES_MAX,
     FRAME_ITEMS_MAX,
-    ITEM_CHARS_MAX,
     LENGTH_BYTES,
     Opts,
 )
@@ -37,19 +36,8 @@ from rlm_kernel_mcp.questions_wire import (
 OWN_THREADS: Final = ("questions in", "questions out")
 """Names of the two threads; `in_kernel/channels/threads.py` does not count them as the session's."""
 RECEIVED_BYTES: Final = 1 << 18
-HEAD_BYTES: Final = 128 << 10
-"""Allowance for what a frame has beside its questions: a schema above all."""
 _json: Final = JSONEncoder(ensure_ascii=False).encode
 GONE: Final = "The host has closed the channel on which questions are asked; a new step may have another."
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A question to be sent. `repair`: what was wrong with the answer before."""
-
-    prompt: str
-    text: str | None = None
-    repair: str | None = None
 
 
 class Asks(Protocol):
@@ -136,8 +124,10 @@ class Channel:
         rows: list[tuple[Waiting, bytes]] = []
         size = 0
         for item in items:
-            waiting, row = Waiting.of(whose), _row(item)
+            waiting, row = Waiting.of(whose), row_of(item)
             asked.append(waiting)
+            if item.comes:
+                waiting.text = item.text
             if isinstance(row, SubcallError):
                 give([(waiting, row)])
                 continue
@@ -208,6 +198,19 @@ class Channel:
         """
         return self._begin("missed", lambda number: {"id": number, "of": list(ids)}, whose)
 
+    def send_text(self, number: int, descriptor: int) -> None:
+        """Have the thread that waits for an answer write its question's long text into a pipe. In the control thread.
+
+        Raises: ValueError: nobody waits there, or its text has been sent.
+        """
+        pipe = io.FileIO(descriptor, "w")  # it is closed with whoever is to write, if that never comes to it
+        waiting = self._waiting.get(number)
+        if waiting is None or waiting.text is None or not isinstance(waiting.at, Gate):
+            pipe.close()
+            raise ValueError("nobody waits for this one")
+        text, waiting.text = waiting.text, None
+        waiting.at.tell(partial(write_text, text, pipe))
+
     # --- the two threads
 
     def _start(self) -> None:
@@ -276,18 +279,3 @@ class Channel:
         """
         if self.closed:
             give((one, SubcallError("gone", GONE)) for one in asked if self._waiting.pop(one.id, None) is not None)
-
-
-def _row(item: Item) -> bytes | SubcallError:
-    """What follows the id; or why it cannot be sent."""
-    chars, room = len(item.prompt) + len(item.text or ""), FRAME_BYTES_MAX - HEAD_BYTES
-    if chars > ITEM_CHARS_MAX:
-        return _too_large(f"{chars:,} characters", ITEM_CHARS_MAX)
-    parts = [item.prompt, item.text] if item.repair is None else [item.prompt, item.text, item.repair]
-    said = ",".join("null" if part is None else encode_basestring(part) for part in parts)
-    row = f"{said}]".encode(errors="replace")
-    return row if len(row) <= room else _too_large(f"{len(row):,} bytes as JSON", room)
-
-
-def _too_large(size: str, most: int) -> SubcallError:
-    return SubcallError("too_large", f"The question has {size}, and may have {most:,}; cut the text into pieces.")

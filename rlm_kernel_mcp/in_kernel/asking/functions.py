@@ -15,8 +15,8 @@ from typing import Any, Final
 from rlm_kernel_mcp.both_sides.sendable import sendable
 from rlm_kernel_mcp.in_kernel.asking import state
 from rlm_kernel_mcp.in_kernel.asking.calls import Call
-from rlm_kernel_mcp.in_kernel.asking.channel import Item
 from rlm_kernel_mcp.in_kernel.asking.errors import HostCallError, SubcallError
+from rlm_kernel_mcp.in_kernel.asking.items import Item
 from rlm_kernel_mcp.in_kernel.explore.spans import Span
 from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX
 

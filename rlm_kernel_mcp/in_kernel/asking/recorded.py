@@ -2,7 +2,7 @@
 
 Is: `channel.Asks` without a host: an answer belongs to its step and its question, and equal questions of one step get
 theirs in the order in which they were asked. Is not: a wall, nor a model: a question without an answer fails with a
-sentence. Above: `in_kernel/notebook/replay.py`. Below: `channel.py`, `waiters.py`, `errors.py`.
+sentence. Above: `in_kernel/notebook/replay.py`. Below: `items.py`, `waiters.py`, `errors.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from rlm_kernel_mcp.both_sides.recorded_cells import RecordedAnswer, question_digest
-from rlm_kernel_mcp.in_kernel.asking.channel import Item
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.items import Item
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting, give
 from rlm_kernel_mcp.questions_wire import Opts
 

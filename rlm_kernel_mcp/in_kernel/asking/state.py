@@ -7,6 +7,7 @@ Above: `calls.py`, `asking.py`, `functions.py`, `in_kernel/courtesies/hints.py`,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -51,6 +52,16 @@ def open_channel(content: Mapping[str, Any], passed: Callable[[], int]) -> Mappi
 def use_recorded(answers: Asks, functions: Mapping[str, str]) -> None:
     """A notebook runs again: its code is answered as it was. `functions`: as the host's request has them."""
     _State.channel, _State.functions, _State.calls_alone = answers, functions, False
+
+
+def send_text(content: Mapping[str, Any], passed: Callable[[], int]) -> Mapping[str, Any]:
+    """Answer the host's request for the long text of a question. In the control thread. Raises: ValueError."""
+    descriptor, found = passed(), _State.channel
+    if not isinstance(found, Channel):
+        os.close(descriptor)
+        raise ValueError("there is no channel")
+    found.send_text(content["id"], descriptor)
+    return {}
 
 
 def is_open() -> bool:

@@ -56,6 +56,8 @@ class Waiting:
     id: int = 0
     given: Any = None
     """The answer, at a gate that it has passed."""
+    text: str | None = None
+    """A text that is too long for a question, which the host asks for."""
 
     @classmethod
     def of(cls, whose: Gate | asyncio.AbstractEventLoop) -> Waiting:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rlm_kernel_mcp.in_kernel.asking import asking, functions
+from rlm_kernel_mcp.in_kernel.asking import asking, functions, state
 from rlm_kernel_mcp.in_kernel.explore.chunks import chunks
 from rlm_kernel_mcp.in_kernel.explore.evidence import cite, quote
 from rlm_kernel_mcp.in_kernel.explore.looking import look, tree
@@ -24,7 +24,7 @@ from rlm_kernel_mcp.in_kernel.explore.sources import Source, drop_source, look_i
 from rlm_kernel_mcp.in_kernel.explore.spans import lines as lines_of_text
 from rlm_kernel_mcp.in_kernel.explore.spans import span
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
-from rlm_kernel_mcp.questions_wire import SUBCALLS
+from rlm_kernel_mcp.questions_wire import SEND_CONTEXT, SUBCALLS
 from rlm_kernel_mcp.wire import READ_ONLY_SCRATCH, WallRow
 
 CONTEXT: Final = "context"
@@ -97,7 +97,10 @@ FUNCTIONS: Final[Mapping[str, tuple[Callable[..., object], str]]] = {
 lines. Without a context, a model or such functions they are there too, and say what to do."""
 
 
-_REQUESTS: Final[Mapping[str, Mapping[str, Answer]]] = {"llm_query": {SUBCALLS: functions.open_channel}}
+_REQUESTS: Final[Mapping[str, Mapping[str, Answer]]] = {
+    "llm_query": {SUBCALLS: functions.open_channel},
+    "rlm_query": {SEND_CONTEXT: state.send_text},
+}
 """The requests that belong to functions."""
 
 

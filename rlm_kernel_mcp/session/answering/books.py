@@ -263,7 +263,7 @@ def _row(session_id: str, facts: Facts, row_id: int, entry: Entry, ts: str) -> S
         model_asked=entry.model,
         model_said=entry.said.model,
         prompt_chars=len(question.prompt),
-        text_chars=None if question.text is None else len(question.text),
+        text_chars=question.text_chars,
         text_sha256=None if data is None else hashlib.sha256(data).hexdigest(),
         has_schema=int(question.schema is not None),
         answer_chars=None if entry.answer is None else len(entry.answer),

@@ -19,6 +19,15 @@ Look = Callable[[str], Awaitable[str | None]]
 """Says what is wrong with an answer, if anything is."""
 
 
+class Coming(NamedTuple):
+    """A text that is too long for a question, and comes when it is asked for."""
+
+    chars: int
+    """As the kernel says."""
+    send: Callable[[int], Awaitable[None]]
+    """Has the kernel write it into the end of a pipe that it is given, and that is closed here. Raises: KernelDied."""
+
+
 class Question(NamedTuple):
     """One question, within the bounds of the channel. A tuple is made in a quarter of a frozen dataclass's time."""
 
@@ -49,8 +58,17 @@ class Question(NamedTuple):
     """The session whose question the one that asks was opened for."""
     look: Look | None = None
     """Asks the kernel what is wrong with a child's final answer, where that is to have a schema."""
+    coming: Coming | None = None
+    """The text, where it is not here yet; for a child session alone."""
     conversation: Conversation | None = None
     """Of a turn of whoever works in a child session: no kernel asks that."""
+
+    @property
+    def text_chars(self) -> int | None:
+        """Of the text, if it has one."""
+        if self.coming is not None:
+            return self.coming.chars
+        return None if self.text is None else len(self.text)
 
 
 @dataclass(frozen=True, slots=True)

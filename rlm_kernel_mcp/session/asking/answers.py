@@ -1,7 +1,8 @@
 """Who answers a session's questions, as the channel sees it.
 
-Is: protocols, which the broker and the switchboard of `session/answering/` have. Is not: a backend. Above:
-`questions.py`, `session/reopening.py`. Below: `session/answering/questions.py`, `session/parked/desk.py`.
+Is: protocols, which the broker and the switchboard of `session/answering/` have, and what stands around one. Is not: a
+backend. Above: `questions.py`, `session/reopening.py`, `session/boards/by_kind.py`, `session/children/nesting.py`.
+Below: `session/answering/questions.py`, `session/parked/desk.py`.
 """
 
 from __future__ import annotations
@@ -60,6 +61,34 @@ class Answers(Protocol):
 
     def hold(self, held: bool) -> None:
         """Ask nobody anything further for now, or go on."""
+
+
+class Around:
+    """`Answers` around others: what is not said otherwise is as those have it."""
+
+    def __init__(self, inner: Answers) -> None:
+        self._inner = inner
+
+    def tally(self, step_index: int) -> Tally:
+        """As `Answers`, as all of these."""
+        return self._inner.tally(step_index)
+
+    def missed(self, numbers: Iterable[int]) -> None:
+        self._inner.missed(numbers)
+
+    async def forecast(
+        self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool
+    ) -> Forecast:
+        return await self._inner.forecast(sketches, schema, model, fresh)
+
+    def left(self) -> QuestionsLeft:
+        return self._inner.left()
+
+    def answerer(self) -> Answerer:
+        return self._inner.answerer()
+
+    def hold(self, held: bool) -> None:
+        self._inner.hold(held)
 
 
 class Switchboard(Protocol):

@@ -7,20 +7,28 @@ who answers (`session/answering/`). Above: `questions.py`. Below: `trials.py`, `
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
 import sys
 from functools import partial
 from typing import Final
 
+from rlm_kernel_mcp.errors import KernelDied
+from rlm_kernel_mcp.kernel.kernel import Kernel
+from rlm_kernel_mcp.kernel.untrusted.answers import is_ok
 from rlm_kernel_mcp.kernel.untrusted.question_frames import Item, Wishes
-from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX
+from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX, SEND_CONTEXT, SendContextRequest
 from rlm_kernel_mcp.session.account import Account
-from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question
+from rlm_kernel_mcp.session.answering.questions import Answered, Coming, Failed, Given, Question
 from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers
 from rlm_kernel_mcp.session.asking.asking import Asking
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
 from rlm_kernel_mcp.session.asking.trials import Trials
+from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 
+SEND_S: Final = 10.0
+"""So long a kernel may take to answer that it sends a text: the thread that asks does that."""
 WAITED: Final = "The step has waited for answers for {limit:,} ms, which is its limit (wait_limit_ms)."
 
 
@@ -31,6 +39,8 @@ class Passing:
         self._answers, self._account = answers, account
         self._numbers, self._call_numbers = itertools.count(1), itertools.count(1)
         self.trials = Trials()
+        self.kernel: Kernel | None = None
+        """Whose code asks just now."""
 
     def ask_for(self, asking: Asking, channel: KernelChannel, wishes: Wishes, item: Item) -> None:
         """Pass a question on, or say why it has no answer."""
@@ -38,8 +48,11 @@ class Passing:
             channel.fail(item.id, STOPPED)
             return
         is_call = wishes.kind == "function"
-        if item.chars > ITEM_CHARS_MAX:
-            words = f"The question has {item.chars:,} characters, and may have {ITEM_CHARS_MAX:,}"
+        chars = item.chars
+        if item.coming and self._answers.answerer().depth > 1:  # else a model is asked, which is given no such text
+            chars -= item.coming
+        if chars > ITEM_CHARS_MAX:
+            words = f"The question has {chars:,} characters, and may have {ITEM_CHARS_MAX:,}"
             refusal = Failed("too_large", f"{words}; cut the text into pieces.")
         elif asking.waiting.is_over:
             refusal = Failed("timeout", WAITED.format(limit=self._account.limits.wait_limit_ms))
@@ -61,6 +74,7 @@ class Passing:
                 repair=item.repair,
                 kind=wishes.kind,
                 of=wishes.of,
+                coming=Coming(item.coming, partial(_send, self.kernel, item.id)) if item.coming else None,
                 look=partial(self.trials.look, channel, item.id) if is_for_a_child else None,
             )
             self._answers.ask(question, partial(self._given, channel, asking, item.id, wishes.schema is not None))
@@ -77,6 +91,22 @@ class Passing:
         else:
             channel.fail(number, given)
         asking.end(number, checked=checked and isinstance(given, Answered))  # the kernel does not wait for the account
+
+
+async def _send(kernel: Kernel | None, number: int, writer: int) -> None:
+    """Have the thread that waits for a question write its long text into a pipe. Raises: KernelDied."""
+    request: SendContextRequest = {"id": number}
+    if kernel is None:
+        os.close(writer)
+        raise KernelDied("The kernel whose code asks is gone.")
+    pass_descriptor(kernel, writer)  # and nothing is awaited before its request is sent
+    try:
+        async with asyncio.timeout(SEND_S):
+            reply = await kernel.client.request(SEND_CONTEXT, request)
+    except TimeoutError:
+        raise KernelDied(f"The kernel did not begin to send a child's text within {SEND_S:.0f} s.") from None
+    if not is_ok(reply.content):
+        raise KernelDied("Nobody in the kernel waits for the child whose text is to be sent.")
 
 
 def size_of(wishes: Wishes, item: Item) -> int:

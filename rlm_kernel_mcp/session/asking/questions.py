@@ -75,7 +75,8 @@ class Questions:
         self.close()
         self._ends.hold(False)
         self._answers.end_step(0, "console")  # another kernel counts its batches anew
-        self._kernel, channel = kernel, KernelChannel(self._room)
+        self._kernel = self._passing.kernel = kernel
+        channel = KernelChannel(self._room)
         self._channel = channel
         self._cells = Cells(kernel.client, self._began, self._stop)
         channel.on_frame = partial(self._on_frame, channel)

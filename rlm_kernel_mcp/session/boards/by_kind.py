@@ -21,7 +21,7 @@ from rlm_kernel_mcp.session.answering.questions import (
     Source,
     Tally,
 )
-from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers
+from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers, Around
 from rlm_kernel_mcp.session.functions.calls import FunctionCalls
 from rlm_kernel_mcp.session.parked.desk import Desk
 
@@ -66,10 +66,11 @@ class NoModels:
         """Nothing is sent."""
 
 
-class ByKind:
+class ByKind(Around):
     """One session's."""
 
     def __init__(self, models: Answers, calls: FunctionCalls) -> None:
+        super().__init__(models)
         self._models, self._calls = models, calls
         self.desk: Desk | None = calls.desk
 
@@ -88,23 +89,6 @@ class ByKind:
     def end_step(self, step_index: int, source: Source) -> None:
         self._models.end_step(step_index, source)
 
-    def tally(self, step_index: int) -> Tally:
-        return self._models.tally(step_index)
-
-    def missed(self, numbers: Iterable[int]) -> None:
-        self._models.missed(numbers)
-
-    async def forecast(
-        self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool
-    ) -> Forecast:
-        return await self._models.forecast(sketches, schema, model, fresh)
-
-    def left(self) -> QuestionsLeft:
-        return self._models.left()
-
-    def answerer(self) -> Answerer:
-        return self._models.answerer()
-
     def hold(self, held: bool) -> None:
-        self._models.hold(held)
+        super().hold(held)
         self._calls.hold(held)

@@ -3,7 +3,7 @@
 Is: `Answers` of `session/asking/answers.py` around a broker: how deep a session is, which question may have a child,
 what that may use, and what becomes of the child at its parent's end. Is not: the child (`opening.py`), nor who works in
 it (`by_agent.py`, `loop.py`). Above: `session/boards/choice.py`. Below: `shares.py`, `under_way.py`,
-`protocol.py`, `session/answering/broker.py`.
+`carrying.py`, `protocol.py`, `session/answering/broker.py`.
 
 A session without a parent has depth 0. What its code asks is answered at depth 1, and a session of its own answers
 there if the user allows more than that (`RLM_SUBCALL_DEPTH`); at the last depth a model does.
@@ -14,13 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
-from rlm_kernel_mcp.errors import RlmError, SessionBusy
+from rlm_kernel_mcp.errors import ContextTooLarge, RlmError, SessionBusy
 from rlm_kernel_mcp.questions_wire import CHILDREN_MAX
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.answering.broker import STOPPED, Broker
@@ -30,15 +30,13 @@ from rlm_kernel_mcp.session.answering.questions import (
     Answered,
     Answerer,
     Failed,
-    Forecast,
     Give,
     Given,
     Question,
-    QuestionsLeft,
-    Sketch,
     Source,
-    Tally,
 )
+from rlm_kernel_mcp.session.asking.answers import Around
+from rlm_kernel_mcp.session.children.carrying import Allowance, Carried, Carrier
 from rlm_kernel_mcp.session.children.protocol import Ended, Opener, Way
 from rlm_kernel_mcp.session.children.shares import share_of
 from rlm_kernel_mcp.session.children.under_way import UnderWay
@@ -86,6 +84,7 @@ class Nest:
         self.board, self.depth, self.way = board, depth, way
         self.opener: Opener | None = None
         """Set by the registry, whose sessions they are."""
+        self.allowance = Allowance()
         self._of: WeakValueDictionary[str, Nesting] = WeakValueDictionary()
 
     def broker(self, session_id: str, account: Account, *, is_new: bool = False) -> Nesting:
@@ -110,11 +109,14 @@ class Nest:
         await self.board.close()
 
 
-class Nesting:
+class Nesting(Around):
     """One session's."""
 
     def __init__(self, nest: Nest, broker: Broker, session_id: str, account: Account) -> None:
+        super().__init__(broker)
         self._nest, self.broker, self._session_id, self.account = nest, broker, session_id, account
+        self._carrying = asyncio.Lock()
+        """One long text at a time."""
         self._depth = account.depth
         self.desk = broker.desk
         self._open: dict[int, UnderWay] = {}
@@ -125,6 +127,12 @@ class Nesting:
         self._share: _Share | None = None
         self._under_way: set[UnderWay] = set()
         """Those that have a share: their child is waited for, or is being ended."""
+
+    @property
+    def top_id(self) -> str:
+        """The session above all of its family, as far as they are here."""
+        above = self._nest.of(self.account.parent_id)
+        return self._session_id if above is None else above.top_id
 
     @property
     def depth_left(self) -> int:
@@ -189,18 +197,28 @@ class Nesting:
                 return Ended(why)
         async with self._turns:
             one.begun_s = time.monotonic()
-            child = one.child = await opener.open(self._session_id, one.question, one.lent.limits, self._depth + 1)
+            carried = await self._carried(one, opener)
+            if one.is_unwanted.is_set():
+                if carried is not None:
+                    carried.release()
+                return Ended(STOPPED)
+            of = (self._session_id, one.question, one.lent.limits, self._depth + 1)
+            child = one.child = await opener.open(*of, carried)
             below = self._nest.of(child.session_id)
             one.lent.by = None if below is None else below.account
             work = asyncio.create_task(self._nest.way.answer(child, one.question, self.desk), name="work in a child")
-            unwanted = asyncio.create_task(one.is_unwanted.wait(), name="end of a child")
             try:
-                await asyncio.wait({work, unwanted}, return_when=asyncio.FIRST_COMPLETED)
-                return work.result() if work.done() else Ended(STOPPED)
+                return await one.while_wanted(work) or Ended(STOPPED)
             finally:
-                unwanted.cancel()
-                work.cancel()
                 await shielded(child.end(NOBODY_WAITS), f"the end of {child.session_id}", within_s=END_S)
+
+    async def _carried(self, one: UnderWay, opener: Opener) -> Carried | None:
+        """The long text of a question, if it has one that comes later. Raises: RlmError."""
+        coming = one.question.coming
+        if coming is None:
+            return None
+        carrier = Carrier(self.top_id, self._nest.allowance, self._carrying)
+        return await one.while_wanted(asyncio.create_task(opener.carried(carrier, coming), name="text of a child"))
 
     def _ended(self, one: UnderWay, task: asyncio.Task[Ended]) -> None:
         """It has its answer, unless somebody has told it another one by now."""
@@ -213,6 +231,8 @@ class Nesting:
             ended = task.result()
         elif isinstance(error, SessionBusy):
             ended = Ended(Failed("too_many", error.message))
+        elif isinstance(error, ContextTooLarge):
+            ended = Ended(Failed("too_large", error.message))
         elif isinstance(error, RlmError):
             ended = Ended(Failed("backend", f"The child session has failed: {error.message}"))
         else:
@@ -261,24 +281,5 @@ class Nesting:
         self.cancel(of_step)
         self.broker.end_step(step_index, source)
 
-    # As the broker has it.
-
-    def tally(self, step_index: int) -> Tally:
-        return self.broker.tally(step_index)
-
-    def missed(self, numbers: Iterable[int]) -> None:
-        self.broker.missed(numbers)
-
-    async def forecast(
-        self, sketches: Sequence[Sketch], schema: str | None, model: str | None, fresh: bool
-    ) -> Forecast:
-        return await self.broker.forecast(sketches, schema, model, fresh)
-
-    def left(self) -> QuestionsLeft:
-        return self.broker.left()
-
     def answerer(self) -> Answerer:
         return replace(self.broker.answerer(), depth=self.depth_left)
-
-    def hold(self, held: bool) -> None:
-        self.broker.hold(held)

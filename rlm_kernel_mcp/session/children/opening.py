@@ -15,18 +15,20 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, Unpack
 
 from rlm_kernel_mcp.context_wire import LoadContextReply
-from rlm_kernel_mcp.errors import InvalidInput, RlmError, SessionBusy
+from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, RlmError, SessionBusy
 from rlm_kernel_mcp.session.answering.backends.replies import ANSWER_CHARS_MAX
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
 from rlm_kernel_mcp.session.answering.keeping import NOTHING, Spent
-from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Look, Question
+from rlm_kernel_mcp.session.answering.questions import Answered, Coming, Failed, Given, Look, Question
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.callers.ids import new_session_id
 from rlm_kernel_mcp.session.calls.wishes import StepWishes
+from rlm_kernel_mcp.session.children.carrying import Carried, Carrier
 from rlm_kernel_mcp.session.children.nesting import Nest
 from rlm_kernel_mcp.session.children.turning import turn_of
 from rlm_kernel_mcp.session.context_reports import ContextReport
@@ -108,10 +110,12 @@ class Resources(Protocol):
 class ChildSession:
     """One child: `Child` of `protocol.py`, and `Asked` of `asked.py`."""
 
-    def __init__(self, session: Any, nest: Nest, registry: Registry, look: Look | None = None) -> None:
-        """`look`: asks whose question it is what is wrong with an answer."""
+    def __init__(
+        self, session: Any, nest: Nest, registry: Registry, look: Look | None, carried: Carried | None
+    ) -> None:
+        """`look`: asks whose question it is what is wrong with an answer. `carried`: a long text, which it has."""
         self.session_id, self._session, self._nest, self._registry = session.session_id, session, nest, registry
-        self._look, self._unfit = look, 0
+        self._look, self._unfit, self._carried = look, 0, carried
         self.final: asyncio.Future[Given] = asyncio.get_running_loop().create_future()
         self.on_use: Callable[[], None] = lambda: None
 
@@ -165,6 +169,7 @@ class ChildSession:
         """End it, unless it has its final answer."""
         session = self._session
         session.asked = None
+        self._let_text_go()
         if session.finalized:
             return
         session.ended = why
@@ -181,6 +186,12 @@ class ChildSession:
         await session.kernel.recovery.snapshots.remove()
         self._registry.handles.let_go(session)
 
+    def _let_text_go(self) -> None:
+        """No kernel is made ready with it any more; one that just is may read to its end."""
+        carried, self._carried = self._carried, None
+        if carried is not None:
+            carried.release()
+
 
 class Children:
     """One registry's."""
@@ -188,8 +199,30 @@ class Children:
     def __init__(self, nest: Nest, registry: Registry, shared: Resources) -> None:
         self._nest, self._registry, self._shared = nest, registry, shared
 
-    async def open(self, parent: str, question: Question, limits: Guardrails, depth: int) -> ChildSession:
-        """Open one for a question, without a kernel. Raises: RlmError: the parent is gone."""
+    async def carried(self, carrier: Carrier, coming: Coming) -> Carried:
+        """Have a long text brought here, if a child may have it. Raises: RlmError."""
+        loaders, room = self._shared.means.loaders, self._shared.means.room
+        if loaders is None:
+            raise ContextTooLarge("A text of more than 400,000 characters needs a file, and this server writes none.")
+        if coming.chars > room.decoded_bytes:
+            most = f"and a child session may have {room.decoded_bytes:,} bytes, {room.memory}"
+            raise ContextTooLarge(f"The context has {coming.chars:,} characters, {most}.", "Cut it into pieces.")
+        return await carrier.carried(coming, loaders.spool)
+
+    async def open(
+        self, parent: str, question: Question, limits: Guardrails, depth: int, carried: Carried | None
+    ) -> ChildSession:
+        """Open one for a question, without a kernel. Raises: RlmError: the parent is gone. Its text is gone then."""
+        try:
+            return await self._open(parent, question, limits, depth, carried)
+        except BaseException:
+            if carried is not None:
+                carried.release()
+            raise
+
+    async def _open(
+        self, parent: str, question: Question, limits: Guardrails, depth: int, carried: Carried | None
+    ) -> ChildSession:
         handles = self._registry.handles
         of, caller = handles.sessions.get(parent), handles.opened_by.get(parent)
         if of is None or caller is None:
@@ -198,7 +231,9 @@ class Children:
             what = f"RLM_MAX_SESSIONS allows {counted(of.owner.limit, 'kernel')} at a time"
             raise SessionBusy(f"{what}, and the sessions above hold them: a child at depth {depth:,} would get none.")
         shared, session_id, text = self._shared, new_session_id(), question.text or ""
-        context = SessionContext(ContextSource(), await _report_of(text, shared.means))
+        source = ContextSource() if carried is None else ContextSource(file=carried.text)
+        read = ContextSource(text) if carried is None else source
+        context = SessionContext(source, await _report_of(read, shared.means))
         contexts = ContextList(session_id, shared.means, shared.store, [context], of.contexts.contexts.roots)
         record = SessionRecord(
             session_id=session_id,
@@ -216,23 +251,28 @@ class Children:
         )
         session, written = handles.enter(record, caller)
         session.owner = of.owner
-        child = ChildSession(session, self._nest, self._registry, question.look)
+        child = ChildSession(session, self._nest, self._registry, question.look, carried)
         session.asked = child
-        kept = shared.writer.made(session_id, partial(put_text, shared.store, session_id, text))
-        summary = f"child of {parent}: text of {counted(len(text), 'character')}"
+        writes = [written]
+        if carried is not None:
+            first = session.contexts.contexts.first
+            first.source = replace(first.source, file=carried.text)
+        else:
+            writes.append(shared.writer.made(session_id, partial(put_text, shared.store, session_id, text)))
+        summary = f"child of {parent}: text of {counted(question.text_chars or 0, 'character')}"
         session.journal.event("init_context", 0, "ok", summary, session.account)
         try:
             await session.journal.settled()
-            await asyncio.gather(written, kept)
+            await asyncio.gather(*writes)
         except BaseException:
             handles.let_go(session)
             raise
         return child
 
 
-async def _report_of(text: str, means: Means) -> ContextReport:
+async def _report_of(source: ContextSource, means: Means) -> ContextReport:
     """What is known of a child's context before any kernel has it. Raises: ContextTooLarge."""
-    payload = await ContextSource(text).opened(means)
+    payload = await source.opened(means)
     try:
         assert payload.facts is not None  # of a text
         facts = payload.facts

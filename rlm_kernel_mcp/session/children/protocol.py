@@ -13,7 +13,8 @@ from typing import Protocol
 
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
 from rlm_kernel_mcp.session.answering.keeping import Spent
-from rlm_kernel_mcp.session.answering.questions import Given, Question
+from rlm_kernel_mcp.session.answering.questions import Coming, Given, Question
+from rlm_kernel_mcp.session.children.carrying import Carried, Carrier
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.reports import Guardrails, StepReport
 
@@ -57,8 +58,17 @@ class Child(Protocol):
 class Opener(Protocol):
     """Who opens and ends child sessions (`opening.py`)."""
 
-    async def open(self, parent: str, question: Question, limits: Guardrails, depth: int) -> Child:
-        """Open one for a question, without a kernel. Raises: RlmError: it cannot be recorded."""
+    async def carried(self, carrier: Carrier, coming: Coming) -> Carried:
+        """Have a long text brought here, if a child may have it. Raises: RlmError."""
+
+    async def open(
+        self, parent: str, question: Question, limits: Guardrails, depth: int, carried: Carried | None
+    ) -> Child:
+        """Open one for a question, without a kernel. `carried`: its text, if that has come by itself.
+
+        Raises:
+            RlmError: it cannot be recorded. Nothing of the text stays.
+        """
 
 
 class Way(Protocol):

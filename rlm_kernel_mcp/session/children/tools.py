@@ -64,7 +64,7 @@ class Wrong:
 def begun(question: Question, turns: int) -> Conversation:
     """The conversation about a question, before its first turn."""
     schema = "" if question.schema is None else SCHEMA.format(schema=question.schema)
-    said = {"chars": len(question.text or ""), "turns": turns, "schema": schema, "question": question.prompt}
+    said = {"chars": question.text_chars or 0, "turns": turns, "schema": schema, "question": question.prompt}
     return Conversation(SYSTEM, (RUN, FINAL), (Asks(TASK.format(**said)),))
 
 

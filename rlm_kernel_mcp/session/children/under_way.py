@@ -1,7 +1,7 @@
 """A question that a child is to answer, from its asking to its end.
 
-Is: what is known of it meanwhile. Is not: who does the work (`nesting.py`). Above: `nesting.py`. Below: `protocol.py`,
-`session/account.py`.
+Is: what is known of it meanwhile, and work for it that ends where nobody wants it any more. Is not: who does the work
+(`nesting.py`). Above: `nesting.py`. Below: `protocol.py`, `session/account.py`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from rlm_kernel_mcp.session.account import Lent
 from rlm_kernel_mcp.session.answering.keeping import NOTHING, Spent
 from rlm_kernel_mcp.session.answering.questions import Give, Question
 from rlm_kernel_mcp.session.children.protocol import Child, Ended
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False, slots=True)
@@ -49,3 +52,13 @@ class UnderWay:
         self.is_unwanted.set()
         if self.task is not None and self.begun_s is None:
             self.task.cancel()
+
+    async def while_wanted(self, work: asyncio.Task[T]) -> T | None:
+        """What comes of it; None where nobody wants it any more: then it is ended."""
+        unwanted = asyncio.create_task(self.is_unwanted.wait(), name="end of a child")
+        try:
+            await asyncio.wait({work, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
+        finally:
+            unwanted.cancel()
+            work.cancel()

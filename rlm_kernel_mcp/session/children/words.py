@@ -22,5 +22,5 @@ SCHEMA: Final = (
 def by_agent(session_id: str, question: Question) -> str:
     """For an agent or a sub-agent, who has the tools."""
     schema = "" if question.schema is None else SCHEMA.format(schema=question.schema)
-    said = {"session_id": session_id, "chars": len(question.text or ""), "schema": schema}
+    said = {"session_id": session_id, "chars": question.text_chars or 0, "schema": schema}
     return BY_AGENT.format(**said, question=question.prompt)

@@ -223,7 +223,7 @@ class ContextList:
 
     def source_of(self, context: SessionContext) -> ContextSource:
         """The source of a context with its text, which is read from the store. Raises: ContextNotFound."""
-        if context.source.paths is not None:
+        if context.source.paths is not None or context.source.file is not None:
             return context.source
         data = self.store.context(self.session_id, context.in_store)
         if data is None:

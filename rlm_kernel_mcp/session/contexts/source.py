@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.context.by_loader import load
 from rlm_kernel_mcp.context.held import Room
-from rlm_kernel_mcp.context.inline import inline_payload, json_payload
+from rlm_kernel_mcp.context.inline import inline_payload, json_payload, payload_in_file
 from rlm_kernel_mcp.context.loader.compressed import form_of
+from rlm_kernel_mcp.context.loader.text_file import TextFile
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context.reading import build_payload
 from rlm_kernel_mcp.context.refusals import refuse_compressed
@@ -63,6 +64,8 @@ class ContextSource:
     """What stands before the names of its documents."""
     roots: Roots | None = None
     """Its paths lie below these; None: below the server's own."""
+    file: TextFile | None = None
+    """A text that is in neither of the two, nor in the store, but in a file of this server: a child session's."""
 
     @classmethod
     def of(cls, given: Given, options: Options, caller: Caller | None = None, *, prefix: str = "") -> ContextSource:
@@ -172,6 +175,8 @@ class ContextSource:
     def _read(self, means: Means, copy: bool, check_cancelled: CancelCheck, progress: Progress | None) -> Payload:
         room, settings = means.room, means.settings
         progress = progress or Progress()
+        if self.file is not None:
+            return payload_in_file(self.file, self.name, room)
         if self.text is not None:
             return self._inline(self.text, means, check_cancelled, progress)
         sources = resolve_sources(

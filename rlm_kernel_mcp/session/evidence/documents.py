@@ -208,6 +208,8 @@ class Documents:
 
     def _hold(self, context: SessionContext) -> _Held:
         """Raises: RlmError: its bytes cannot be read."""
+        if context.source.file is not None:
+            return self._unpacked(context)
         if context.source.paths is None:
             return self._inline(context)
         places = context.places

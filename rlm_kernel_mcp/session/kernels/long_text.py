@@ -1,8 +1,8 @@
 """Reads a text that is too long for a message from a live kernel, through a pipe, page by page into the store.
 
 Is: the request, its bounds of time and length, and what becomes of a text that does not come as it should. Is not: what
-a page is (`kernel/untrusted/text_stream.py`), nor who wants the text. Above: `session/finalize.py`. Below:
-`session/snapshots/pipe.py`, `store/long_answers.py`, `kernel/`.
+a page is (`kernel/untrusted/text_stream.py`), nor who wants the text. Above: `session/finalize.py`,
+`session/children/carrying.py`. Below: `session/snapshots/pipe.py`, `store/long_answers.py`, `kernel/`.
 
 No more than a few pages of it are in memory at any moment, whatever the kernel sends.
 """
@@ -13,6 +13,7 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
@@ -110,11 +111,10 @@ async def _removed(stream: asyncio.Future[PagedText], answer: NewAnswer) -> None
 
 def _receive(reader: int, chars_max: int, answer: NewAnswer, stop: threading.Event) -> PagedText:
     """In a thread: bring what comes through a pipe into the store. Raises: StreamBroken; SessionBusy."""
-    decoder = TextDecoder(chars_max)
     try:
-        for block in blocks(reader, time.monotonic() + STREAM_S, stop, READ_TIMEOUT_S):
-            _keep(answer, decoder.feed(block))
-        _keep(answer, decoder.end())
+        for page in pages_of(reader, chars_max, stop):
+            if not answer.add(page.data, page.chars):
+                raise _not_kept()
     finally:
         os.close(reader)
     if (found := answer.end()) is None:
@@ -122,10 +122,12 @@ def _receive(reader: int, chars_max: int, answer: NewAnswer, stop: threading.Eve
     return found
 
 
-def _keep(answer: NewAnswer, pages: list[TextPage]) -> None:
-    for page in pages:
-        if not answer.add(page.data, page.chars):
-            raise _not_kept()
+def pages_of(reader: int, chars_max: int, stop: threading.Event) -> Iterator[TextPage]:
+    """What comes through a pipe, page by page, within the bounds of time. In a thread. Raises: StreamBroken."""
+    decoder = TextDecoder(chars_max)
+    for block in blocks(reader, time.monotonic() + STREAM_S, stop, READ_TIMEOUT_S):
+        yield from decoder.feed(block)
+    yield from decoder.end()
 
 
 def _not_kept() -> SessionBusy:

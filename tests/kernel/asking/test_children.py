@@ -15,11 +15,12 @@ from rlm_kernel_mcp.api import AsyncSession
 from rlm_kernel_mcp.errors import InvalidInput, SessionFinalized
 from rlm_kernel_mcp.session.answering.books import StoreBooks
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings
-from rlm_kernel_mcp.session.asking import trials
+from rlm_kernel_mcp.session.asking import passing, trials
 from rlm_kernel_mcp.session.boards.agents import AGENT, AgentBoard
 from rlm_kernel_mcp.session.children.by_agent import ByAgent
 from rlm_kernel_mcp.session.children.nesting import Nest
 from rlm_kernel_mcp.session.children.opening import open_children
+from rlm_kernel_mcp.session.kernels import long_text
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, AskedItem, Handed
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import Guardrails, StepReport
@@ -96,7 +97,10 @@ async def opened(nested: tuple[Registry, StoreBooks], limits: Guardrails = ENOUG
 async def parent(
     nested_registry: tuple[Registry, StoreBooks], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Parent]:
-    monkeypatch.setattr(trials, "LOOK_S", WAIT_S)  # a kernel that gets no processor is not one that says nothing
+    # A kernel that gets no processor is not one that says nothing.
+    monkeypatch.setattr(trials, "LOOK_S", WAIT_S)
+    monkeypatch.setattr(passing, "SEND_S", WAIT_S)
+    monkeypatch.setattr(long_text, "READ_TIMEOUT_S", WAIT_S)
     made = await opened(nested_registry)
     yield made
     await end_session(made.session)
@@ -158,6 +162,56 @@ async def test_an_answer_without_the_wanted_schema_is_brought_into_form_by_a_que
     assert "The data is an answer to this question: How many words?" in form.prompt
     done = await parent.answer(AnswerGiven(form.id, "3"))
     assert done.result == "3"
+
+
+async def test_a_child_has_a_text_that_is_too_long_for_a_question(parent: Parent) -> None:
+    """In a file of the server's own, which is gone with the child: another kernel gets it too, and a citation holds."""
+    code = "text = 'é' * 1_000_000 + '\\ud800 end'\nrlm_query('What is last?', text)"
+    (item,) = await parent.asks(code)
+    assert "is a text of 1,000,005 characters" in item.prompt
+    child = parent.child(item)
+    assert (await child.ok("len(context), context[-3:], context[1_000_000]")).result == "(1000005, 'end', '\\ud800')"
+    loaders = parent.session.registry._shared.loaders
+    assert loaders is not None
+    spool = loaders.spool
+    assert spool.used_bytes > 1_000_000
+    kernel = child.kernel
+    kernel.process.kill()
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.shield(kernel.dead)
+    assert (await child.ok("len(context), cite(span(1_000_002, 1_000_005))")).result == "(1000005, [c1])"
+    await child.finalize(text="end [c1]")
+    assert (await parent.session.end_of(1)).result == "'end [c1]'"
+    await until(lambda: spool.used_bytes == 0)
+    (line,) = await parent.lines()
+    assert line["text_chars"] == 1_000_005
+
+
+async def test_long_and_short_texts_of_one_call_are_their_own_children_s(parent: Parent) -> None:
+    """In their order, whichever came first."""
+    code = "rlm_query_batched('q', ['a' * 500_000, 'b', 'c' * 600_000])"
+    for item in await parent.asks(code, 3):
+        child = parent.child(item)
+        await child.ok("found = f'{len(context):,} {context[0]}'")
+        await child.finalize(var="found")
+    assert (await parent.session.end_of(1)).result == "['500,000 a', '1 b', '600,000 c']"
+
+
+async def test_a_long_text_is_refused_where_a_model_is_asked_and_by_itself_where_it_is_too_long(
+    parent: Parent,
+) -> None:
+    (item,) = await parent.asks("rlm_query('q', 'text')")
+    child = parent.child(item)
+    code = "try:\n    rlm_query('q', 'x' * 500_000)\nexcept SubcallError as e:\n    print(e)"
+    refused = await child.ok(code)
+    assert (
+        refused.stdout
+        == "too_large: The question has 500,001 characters, and may have 400,000; cut the text into pieces.\n"
+    )
+    await child.finalize(text="done")
+    assert (await parent.session.end_of(1)).result == "'done'"
+    report = await parent.session.ok("rlm_query_batched('q', ['x' * 64_000_001])[0].code")
+    assert report.result == "'too_large'"
 
 
 async def test_whoever_finishes_a_child_is_told_that_its_answer_has_not_the_wanted_schema(parent: Parent) -> None:

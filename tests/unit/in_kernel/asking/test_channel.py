@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import threading
 from typing import Any, Final, cast
 
 import pytest
 
-from rlm_kernel_mcp.in_kernel.asking.channel import GONE, OWN_THREADS, Channel, Item
+from rlm_kernel_mcp.in_kernel.asking.channel import GONE, OWN_THREADS, Channel
+from rlm_kernel_mcp.in_kernel.asking.items import Item
 from rlm_kernel_mcp.in_kernel.asking.outgoing import AT_ONCE_BYTES, Frame, Outgoing
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting, give
-from rlm_kernel_mcp.questions_wire import LENGTH_BYTES
+from rlm_kernel_mcp.questions_wire import CONTEXT_CHARS_MAX, LENGTH_BYTES
 
 WAIT_S: Final = 60.0
 
@@ -218,3 +220,82 @@ def send(wire: socket.socket, frame: dict[str, Any]) -> None:
     """As the host."""
     data = json.dumps(frame).encode()
     wire.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+
+
+def test_a_long_text_is_announced_and_written_by_the_thread_that_waits_for_the_answer() -> None:
+    """Once, and as it is: the control thread answers others meanwhile."""
+    text = "x\ud800\U0001f600" * 200_000
+    ours, theirs = socket.socketpair()
+    reader, writer = os.pipe()
+    writers = list[int]()
+
+    class Sub(str):
+        """Its own code is no part of it."""
+
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            raise AssertionError
+
+        def __getitem__(self, at: Any) -> str:
+            writers.append(threading.get_ident())
+            raise AssertionError
+
+    def host() -> None:
+        said.extend(frames_of(ours, 1))
+        channel.send_text(1, writer)
+        with os.fdopen(reader, "rb") as pipe:
+            came.append(pipe.read())
+        with pytest.raises(ValueError, match="nobody waits"):
+            channel.send_text(1, os.dup(ours.fileno()))
+        send(ours, {"got": [[1, True, "done"]]})
+
+    with ours:
+        channel, asked = Channel(theirs.detach(), lambda: "step"), list[Waiting]()
+        said, came = list[dict[str, Any]](), list[bytes]()
+        gate = Gate()
+        item = Item("How many?", Sub(text), comes=True)
+        channel.ask([item], {"batch": 1, "kind": "rlm", "of": 1}, asked, gate)
+        thread = threading.Thread(target=host)
+        thread.start()
+        gate.wait()
+        thread.join(WAIT_S)
+        end(channel)
+    assert said[0]["ask"]["items"] == [[1, "How many?", None, None, len(text)]]
+    assert came == [text.encode("utf-8", "surrogatepass")]
+    assert (asked[0].given, asked[0].text, writers) == ("done", None, [])
+
+
+def test_a_text_that_the_host_does_not_want_any_more_is_no_error() -> None:
+    """Whoever asked hears why from the host."""
+    ours, theirs = socket.socketpair()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with ours:
+        channel, asked, gate = Channel(theirs.detach(), lambda: "step"), list[Waiting](), Gate()
+        channel.ask([Item("q", "x" * 500_000, comes=True)], {"batch": 1, "kind": "rlm", "of": 1}, asked, gate)
+        channel.send_text(1, writer)
+        send(ours, {"got": [[1, False, {"code": "too_large", "message": "no room"}]]})
+        gate.wait()
+        end(channel)
+    assert str(asked[0].given) == "too_large: no room"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chars", "why"),
+    [
+        pytest.param("q", CONTEXT_CHARS_MAX + 1, "64,000,001 characters, and may have 64,000,000", id="text"),
+        pytest.param("q" * 400_001, 500_000, "400,001 characters, and may have 400,000", id="question"),
+        pytest.param("\1" * 400_000, 500_000, "bytes as JSON, and may have", id="question-as-json"),
+    ],
+)
+def test_what_is_too_long_even_so_is_not_announced(prompt: str, chars: int, why: str) -> None:
+    """The host would take it for no frame, and end the kernel."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        channel, asked, gate = Channel(theirs.detach(), lambda: "step"), list[Waiting](), Gate()
+        item = Item(prompt, "x" * chars, comes=True)
+        channel.ask([item], {"batch": 1, "kind": "rlm", "of": 1}, asked, gate)
+        gate.wait()
+        end(channel)
+    assert why in str(asked[0].given)

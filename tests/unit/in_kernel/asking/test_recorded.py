@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.both_sides.recorded_cells import RecordedAnswer, question_digest
-from rlm_kernel_mcp.in_kernel.asking.channel import Item
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.items import Item
 from rlm_kernel_mcp.in_kernel.asking.recorded import RecordedAnswers
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting
 from rlm_kernel_mcp.questions_wire import Opts

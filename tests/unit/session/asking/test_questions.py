@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.question_frames import Cancel, Item, Wishes
 from rlm_kernel_mcp.session.answering.broker import STOPPED
-from rlm_kernel_mcp.session.answering.questions import Failed
+from rlm_kernel_mcp.session.answering.questions import Failed, Question
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.asking.asking import Asking
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
@@ -137,5 +142,37 @@ def test_what_a_kernel_cancels_by_the_thousand_leaves_others_the_loop_and_costs_
             assert (asking.open, asked.channel.open_ids, asked.given) == ({}, [], {})
             assert (asked.turns.done, asked.turns.most <= PORTION) == (3_000, True)
             assert len(charged) == 3_000 // PORTION
+
+    played(play)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_text_that_comes_later_is_passed_on_where_a_child_may_have_it(depth: int) -> None:
+    """At the last depth a model is asked, which would answer without it."""
+
+    async def play() -> None:
+        asked = Asked()
+        answerer = replace(asked.questions._answers.answerer(), depth=depth)
+        passed = list[Question]()
+        answers = SimpleNamespace(answerer=lambda: answerer, ask=lambda question, give: passed.append(question))
+        asked.questions._passing._answers = cast(Any, answers)
+        with asked.questions.serving(asked.step):
+            asking = asked.questions._asking
+            assert asking is not None
+            wishes = Wishes(1, None, None, fresh=False, kind="rlm")
+            item = Item(1, "q", None, None, 2, coming=5_000_000)
+            asked.questions._passing.ask_for(asking, asked.channel, wishes, item)
+            if depth == 1:
+                assert (passed, asked.given) == ([], {"too_large": 1})
+            else:
+                (one,) = passed
+                assert (one.text, one.text_chars) == (None, 5_000_000)
+                asked.questions._passing.kernel = cast(Any, object())  # another one by now, with ids of its own
+                reader, writer = os.pipe()
+                assert one.coming is not None
+                with pytest.raises(KernelDied, match="is gone"):
+                    await one.coming.send(writer)
+                assert os.read(reader, 1) == b""  # and its end is closed
+                os.close(reader)
 
     played(play)

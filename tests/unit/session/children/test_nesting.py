@@ -6,13 +6,15 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from rlm_kernel_mcp.errors import ContextTooLarge
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation
 from rlm_kernel_mcp.session.answering.keeping import NOTHING
-from rlm_kernel_mcp.session.answering.questions import Answered, Given, Question
+from rlm_kernel_mcp.session.answering.questions import Answered, Coming, Given, Question
 from rlm_kernel_mcp.session.answering.switchboard import Switchboard
 from rlm_kernel_mcp.session.boards.agents import AgentBoard
+from rlm_kernel_mcp.session.children.carrying import Carried, Carrier
 from rlm_kernel_mcp.session.children.nesting import Board, Nest, Nesting
 from rlm_kernel_mcp.session.children.protocol import Ended
 from rlm_kernel_mcp.session.parked.desk import Desk
@@ -69,17 +71,30 @@ class Family:
         self.children: list[Child] = []
         self.is_over = asyncio.Event()
         """Ends the work in all of them."""
+        self.carriers, self.released, self.brought = list[Carrier](), list[int](), list[bool]()
+        self.carrying: Callable[[], Awaitable[None]] | None = None
         self.opening: Callable[[], Awaitable[None]] | None = None
         """Waited for before each is open."""
 
-    async def open(self, parent: str, question: Question, limits: Guardrails, depth: int) -> Child:
+    async def carried(self, carrier: Carrier, coming: Coming) -> Carried:
+        """In one piece, unless a test holds it up."""
+        self.carriers.append(carrier)
+        if self.carrying is not None:
+            await self.carrying()
+        return Carried(cast(Any, None), lambda: self.released.append(coming.chars))
+
+    async def open(
+        self, parent: str, question: Question, limits: Guardrails, depth: int, carried: Carried | None
+    ) -> Child:
         del question
+        self.brought.append(carried is not None)
         if self.opening is not None:
             await self.opening()
         of_child = account()
         of_child.limits, of_child.parent_id, of_child.depth = limits, parent, depth
         name = f"child {len(self.children)}"
         child = Child(self.nest.broker(name, of_child, is_new=True), name)
+        of_child.answerer = child.nesting.answerer()
         self.children.append(child)
         return child
 
@@ -205,5 +220,76 @@ def test_a_child_that_is_not_begun_gives_its_share_back_when_nobody_waits_for_it
         family.is_over.set()
         await givens.all(*numbers[:-1])
         assert len(family.children) == Family.at_once
+
+    played(play)
+
+
+async def _never(writer: int) -> None:
+    raise NotImplementedError
+
+
+def test_a_long_text_is_brought_before_its_child_is_opened_and_counts_for_the_session_above_all() -> None:
+    """Also where the child of a child asks."""
+
+    async def play() -> None:
+        family, givens = Family(Switchboard(ScriptedBackend())), Givens()
+        family.nest.depth = 3
+        family.top.ask(question(1, "a", kind="rlm", coming=Coming(500_000, _never)), givens.taker(1))
+        await passes(1)
+        (child,) = family.children
+        child.nesting.ask(question(1, "b", kind="rlm", coming=Coming(600_000, _never)), givens.taker(2))
+        await passes(1)
+        assert family.brought == [True, True]
+        assert [carrier.top for carrier in family.carriers] == ["top", "top"]
+        assert family.carriers[0].turn is not family.carriers[1].turn
+        family.is_over.set()
+        await givens.all()
+        assert (givens[1], givens[2], family.released) == ("done", "done", [])  # the children let go of theirs
+
+    played(play)
+
+
+def test_no_child_is_opened_for_a_long_text_that_nobody_wants_any_more() -> None:
+    """Neither while it comes, nor where it comes in the same moment."""
+
+    async def play() -> None:
+        family, givens = Family(Switchboard(ScriptedBackend())), Givens()
+        ended = list[int]()
+
+        async def hold_up() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(1)
+
+        family.carrying = hold_up
+        family.top.ask(question(1, "a", kind="rlm", coming=Coming(500_000, _never)), givens.taker(1))
+        await passes(1)
+        family.top.cancel([1])
+        await passes(1)
+        assert (family.brought, ended, family.top._under_way) == ([], [1], set())
+
+        async def cancelled_meanwhile() -> None:
+            family.top.cancel([2])
+
+        family.carrying = cancelled_meanwhile
+        family.top.ask(question(2, "b", kind="rlm", coming=Coming(600_000, _never)), givens.taker(2))
+        await passes(1)
+        assert (family.brought, family.released, family.top._under_way) == ([], [600_000], set())
+
+    played(play)
+
+
+def test_a_long_text_for_which_there_is_no_room_is_said_to_be_too_large() -> None:
+    async def play() -> None:
+        family, givens = Family(Switchboard(ScriptedBackend())), Givens()
+
+        async def no_room() -> None:
+            raise ContextTooLarge("no room")
+
+        family.carrying = no_room
+        family.top.ask(question(1, "a", kind="rlm", coming=Coming(500_000, _never)), givens.taker(1))
+        await givens.all()
+        assert (givens[1], family.brought) == ("too_large", [])
 
     played(play)
