@@ -18,7 +18,7 @@ from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
 from rlm_kernel_mcp.in_kernel.asking.items import Item
 from rlm_kernel_mcp.in_kernel.asking.schemas import Missed, Schema
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting
-from rlm_kernel_mcp.questions_wire import Opts
+from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX, Opts
 
 FORM: Final = "The data is an answer to this question: {question}\n\nGive the same answer as JSON, and nothing else."
 
@@ -76,7 +76,7 @@ class Call:
         opts: Opts = {**self.opts}
         del opts["kind"], opts["of"]
         plain = replace(self, opts=opts)
-        return plain._wait([Item(FORM.format(question=items[at].prompt), got[at], why) for at, why in missed.items()])
+        return plain._wait([Item(_form(items[at].prompt, got[at]), got[at], why) for at, why in missed.items()])
 
     def _wait(self, items: Sequence[Item]) -> tuple[list[Any], list[Waiting]]:
         asked: list[Waiting] = []
@@ -138,6 +138,12 @@ class Call:
             except SubcallError as error:
                 got[at] = error
         return missed
+
+
+def _form(question: str, answer: str) -> str:
+    """What asks to bring an answer into form; of a long question its beginning, where both are too much together."""
+    room = max(0, ITEM_CHARS_MAX - len(FORM) - len(answer))
+    return FORM.format(question=question if len(question) <= room else f"{question[: max(0, room - 1)]}…")
 
 
 def _without_schema(why: str) -> SubcallError:

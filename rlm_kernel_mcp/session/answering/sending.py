@@ -36,7 +36,7 @@ DAY_LOW: Final = 8
 DAY_IS_OVER: Final = Failed(
     "budget", "The day's questions are used up (RLM_SUBCALL_DAY_MAX); they begin anew at 0:00 UTC."
 )
-STOPPED: Final = Unanswered("stopped", "Nobody waits for the answer any more.")
+STOPPED: Final = "Nobody waits for the answer any more."
 DOWN_S: Final = 15.0
 """How long nothing is asked after a reason that is every question's, such as a key that is refused: the user may have
 corrected it by then."""
@@ -124,7 +124,7 @@ class Sender:
         if job.task is not None:
             job.task.cancel()
         elif job.attempts:  # it waited to be sent once more
-            job.asker.ended(job, STOPPED)
+            job.asker.ended(job, Unanswered("stopped", STOPPED))
 
     def pump(self) -> None:
         """Send what may be sent now."""
@@ -236,12 +236,12 @@ class Sender:
         job.task = None
         job.attempts -= 1
         if job.attempts:
-            job.asker.ended(job, STOPPED)
+            job.asker.ended(job, Unanswered("stopped", STOPPED))
         else:
             self._granted += self._day is not None
             job.asker.taken_back(job)
             if job.waiting:  # the server ends
-                job.asker.not_sent(job, self._down or Failed(STOPPED.code, STOPPED.message))
+                job.asker.not_sent(job, self._down or Failed("stopped", STOPPED))
         self.pump()
 
     def _has_ended(self, job: Job) -> None:

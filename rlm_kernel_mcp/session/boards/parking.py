@@ -18,15 +18,11 @@ from rlm_kernel_mcp.session.answering.ledger import Verdict
 from rlm_kernel_mcp.session.answering.questions import Failed
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.parked.pile import Parked
-from rlm_kernel_mcp.session.parked.reports import AnswerGiven
+from rlm_kernel_mcp.session.parked.reports import DECLINED_CHARS, PROGRAM, AnswerGiven
 from rlm_kernel_mcp.text.safe_text import safe_prefix
 
-DECLINED_CHARS: Final = 200
-"""Of what an agent says in the place of an answer."""
 UNATTENDED: Final = Failed("refused", "The program that runs this step answers no questions (`answer` of its `run`).")
 NOT_IN_TIME: Final = "Nobody answered the question in time; the agent that drives the session may be gone."
-PROGRAM: Final = "program"
-"""Names in the trace a caller without a connection: the process that has the sessions itself."""
 REPAIR: Final = "{prompt}\n\nAn earlier answer did not conform to the schema: {why}"
 
 

@@ -14,10 +14,9 @@ from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Questio
 from rlm_kernel_mcp.session.children.protocol import Child, Ended
 from rlm_kernel_mcp.session.children.words import by_agent
 from rlm_kernel_mcp.session.parked.desk import Desk
-from rlm_kernel_mcp.session.parked.reports import AnswerGiven
+from rlm_kernel_mcp.session.parked.reports import DECLINED_CHARS, PROGRAM, AnswerGiven
 from rlm_kernel_mcp.text.safe_text import safe_prefix
 
-DECLINED_CHARS: Final = 200
 NOT_IN_TIME: Final = "Nobody finished the child session in time; the agent that drives the session may be gone."
 
 
@@ -54,7 +53,7 @@ class ByAgent:
         if child.final.done():
             return Ended(child.final.result(), f"agent:{child.session_id}")
         answer, by = handed.result()
-        who = f"agent:{by or 'program'}"
+        who = f"agent:{by or PROGRAM}"
         if answer is None:
             return Ended(Failed("timeout", NOT_IN_TIME), who)
         if answer.text is not None:

@@ -24,7 +24,7 @@ from rlm_kernel_mcp.session.functions.offered import HostFunction, listed
 from rlm_kernel_mcp.session.functions.plain import AT_ONCE_CHARS, given_by, plain_arguments, plain_timed
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.parked.pile import Parked
-from rlm_kernel_mcp.session.parked.reports import AnswerGiven
+from rlm_kernel_mcp.session.parked.reports import PROGRAM, AnswerGiven
 
 CALLS_MAX: Final = 100_000
 """Of one session: each is in its trace."""
@@ -32,8 +32,6 @@ AT_ONCE: Final = 64
 """Calls that a program has to answer at a time; the others wait here."""
 CHARS_AT_ONCE: Final = 4_000_000
 """Of their arguments, unless a single call has more."""
-PROGRAM: Final = "program"
-"""Names in the trace a program that called its own function."""
 
 CONSOLE: Final = Failed("refused", "No function is called for a console's cell, which its driver knows nothing of.")
 STOPPED: Final = Failed("stopped", "Nobody waits for what the function gives any more.")

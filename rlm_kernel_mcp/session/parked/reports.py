@@ -11,9 +11,14 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from rlm_kernel_mcp.questions_wire import Kind
+
+DECLINED_CHARS: Final = 200
+"""Of what somebody says in the place of an answer."""
+PROGRAM: Final = "program"
+"""Names in the trace whoever answers without a connection: the process that has the sessions itself."""
 
 
 @dataclass(frozen=True)
