@@ -85,8 +85,9 @@ def payload_in_file(text: TextFile, name: str, room: Room) -> Payload:
     Raises:
         ContextTooLarge: there is no room for it in memory. ContextNotFound: the file is gone.
     """
-    text_bytes = text.chars * WIDTHS[_LAYOUTS[text.width]]
-    if max(text_bytes, text.byte_count) > room.decoded_bytes:
+    width = WIDTHS[_LAYOUTS[text.width]]
+    text_bytes = text.chars * width
+    if text.byte_count * width > room.decoded_bytes:  # so much the decoder takes: it does not know how many come
         raise room.too_large(text.byte_count, "it was given by the code of another session")
     if not text.keep():
         raise ContextNotFound("the session for which the text was kept has ended")

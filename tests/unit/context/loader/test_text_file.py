@@ -68,6 +68,7 @@ def test_a_text_for_which_there_is_no_room_is_refused(tmp_path: Path) -> None:
     file.release()
     file = written(spool, "\U0001f600\U0001f600")
     with pytest.raises(ContextTooLarge, match="given by the code of another session"):
-        payload_in_file(file, "context", Room(decoded_bytes=7))
+        payload_in_file(file, "context", Room(decoded_bytes=31))  # 8 bytes of UTF-8, of characters that take 4 each
+    payload_in_file(file, "context", Room(decoded_bytes=32)).close()
     file.release()
     assert spool.used_bytes == 0
