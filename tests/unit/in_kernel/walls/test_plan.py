@@ -46,14 +46,16 @@ def test_libraries_that_are_imported_at_first_use_have_room_of_their_own_and_may
 
 
 def test_the_two_kernelspecs_differ_in_libraries_alone() -> None:
-    """What may be imported, imported when, and its room: every limit, wall and other module is the same."""
+    """What may be imported, when, its room, and how long the first start may take, which imports it all."""
     data = policy.load_policy(ROOT / "kernelspecs" / "rlm-python-data" / "policy.json")
     plain = policy.Policy.model_validate(POLICY)
     assert set(data.imports.modules) - set(plain.imports.modules) == set(data.imports.needed)
     assert set(data.imports.modules) >= set(plain.imports.modules)
     assert all(name.startswith("matplotlib.") for name in set(data.imports.preload) - set(plain.imports.preload))
     assert data.limits.model_copy(update={"libraries_mb": 0}) == plain.limits
-    assert data.model_copy(update={"imports": plain.imports, "limits": plain.limits}) == plain
+    assert data.start_timeout_ms == 3 * plain.start_timeout_ms
+    same = {"imports": plain.imports, "limits": plain.limits, "start_timeout_ms": plain.start_timeout_ms}
+    assert data.model_copy(update=same) == plain
 
 
 @pytest.mark.parametrize("wrong", ["relative/path", ""])
