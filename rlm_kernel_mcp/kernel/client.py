@@ -18,6 +18,7 @@ from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage, Codec, Message, parse
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import Displays
 from rlm_kernel_mcp.kernel.untrusted.zmtp import Connection, ProtocolBroken
 from rlm_kernel_mcp.wire import INLINE_SNAPSHOT, REPLY_KEY, STEP_KEY, TICKET_KEY, SnapshotRequest, StepMetadata
 
@@ -226,7 +227,8 @@ class KernelClient:
             if len(self._consoles) >= CONSOLE_REPLIES_MAX:
                 self._consoles.pop(next(iter(self._consoles)))  # the oldest: a kernel can make up any number of cells
             self._console_at_s = time.monotonic()
-            reply = self._consoles[message.parent_id] = Reply(message.parent_id, CONSOLE_CHARS_MAX)
+            reply = Reply(message.parent_id, CONSOLE_CHARS_MAX, displays=Displays(most=0))
+            self._consoles[message.parent_id] = reply  # whoever runs the cell sees what it shows
         reply.feed(message)
         if reply.idle:
             del self._consoles[message.parent_id]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from rlm_kernel_mcp.server.pages import facts
+from rlm_kernel_mcp.server.pages import facts, pictures
 from rlm_kernel_mcp.server.pages.footnotes import evidence
 from rlm_kernel_mcp.server.pages.questions import asked, subcalls, who_is_asked
 from rlm_kernel_mcp.session import reports
@@ -88,8 +88,7 @@ def step(report: reports.StepReport) -> str:
     parts += _labelled("result", report.result or "")
     if report.error is not None:
         parts += _labelled(word(report.error.ename), report.error.traceback or report.error.evalue)
-    if report.images:
-        parts.append(f"Pictures: {len(report.images)}, after this text.")
+    parts += pictures.said(report)
     if report.updated_vars_summary:
         bound = ", ".join(
             f"{code(name.name)} ({word(name.type)}{'' if name.size is None else f', {name.size:,}'})"

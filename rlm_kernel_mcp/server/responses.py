@@ -18,6 +18,7 @@ from mcp.types import CallToolResult, ContentBlock, ImageContent, TextContent
 from rlm_kernel_mcp.errors import CitationMismatch, RlmError
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.server.argument_types import MAX_OUTPUT_CHARS, ResponseFormat
+from rlm_kernel_mcp.server.pages import pictures
 from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.answering.questions import Answerer
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
@@ -78,8 +79,8 @@ def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
         return _reading(markdown.step(report), _pictures(report))
     # Not asdict, here and below: it copies every value, of any depth and size.
     data = _fields(report)
-    del data["images"]
-    for name in ("note", "questions", "rejected"):
+    data["images"] = pictures.rows(report) or None
+    for name in ("note", "questions", "rejected", "images"):
         if data[name] is None:
             del data[name]
     if not report.contexts_changed:
@@ -155,11 +156,11 @@ def failure(error: RlmError, form: ResponseFormat) -> CallToolResult:
     return _envelope({"ok": False, "error": shown})
 
 
-def _reading(text: str, pictures: Sequence[ContentBlock] = ()) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=text), *pictures])
+def _reading(text: str, blocks: Sequence[ContentBlock] = ()) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=text), *blocks])
 
 
-def _envelope(body: dict[str, Any], pictures: Sequence[ContentBlock] = ()) -> CallToolResult:
+def _envelope(body: dict[str, Any], blocks: Sequence[ContentBlock] = ()) -> CallToolResult:
     """One text block of compact JSON and the same object as structuredContent; beside pictures, the text alone.
 
     Raises:
@@ -169,14 +170,14 @@ def _envelope(body: dict[str, Any], pictures: Sequence[ContentBlock] = ()) -> Ca
     text.encode()
     # Some clients drop images when there is structuredContent.
     return CallToolResult(
-        content=[TextContent(type="text", text=text), *pictures],
-        structured_content=None if pictures else body,
+        content=[TextContent(type="text", text=text), *blocks],
+        structured_content=None if blocks else body,
         is_error=not body["ok"],
     )
 
 
 def _pictures(report: reports.StepReport) -> list[ContentBlock]:
-    return [ImageContent(type="image", data=picture.data, mime_type=picture.mime_type) for picture in report.images]
+    return [ImageContent(type="image", data=one.data, mime_type=one.mime_type) for one in pictures.shown(report)]
 
 
 def _context(report: ContextReport | LoadingReport) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rlm_kernel_mcp.kernel.untrusted.reply import Picture
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import Display
 from rlm_kernel_mcp.session.answering.questions import Answerer
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.evidence.citations import Citation, Coverage
@@ -146,7 +146,7 @@ class StepReport:
     """`data` of `rlm_run_repl`, `rlm_await_step`, `rlm_interrupt` and `rlm_answer`. `contexts_changed`: of whose files.
 
     `questions`: those that wait for an answer, of a step that `needs_answers`. `rejected`: of `rlm_answer` alone, the
-    numbers of answers that nobody waited for.
+    numbers of answers that nobody waited for. `images`: pictures and SVG texts that it displayed, all that are kept.
     """
 
     status: StepStatus
@@ -162,7 +162,7 @@ class StepReport:
     truncated: Truncated = field(default_factory=Truncated)
     lost: LossReport | None = None
     note: str | None = None
-    images: tuple[Picture, ...] = ()
+    images: tuple[Display, ...] = ()
     contexts_changed: tuple[str, ...] = ()
     subcalls: Subcalls | None = None
     questions: QuestionPage | None = None

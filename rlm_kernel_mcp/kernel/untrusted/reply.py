@@ -2,23 +2,21 @@
 
 Is: the first to look inside what a kernel says, so everything is checked for type, size and count here and bounded.
 Is not: trusted afterwards either: a hostile kernel can make its own step say anything. Above: `kernel/client.py`, which
-feeds it. Below: `messages.py`. Source: Jupyter messaging 5.5, "Messages on the IOPub channel"; nbclient's three-way
-wait.
+feeds it. Below: `messages.py`, `shown/displays.py`. Source: Jupyter messaging 5.5, "Messages on the IOPub channel";
+nbclient's three-way wait.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final, Literal, TypeGuard
+from typing import Any, Final, Literal
 
 from rlm_kernel_mcp.kernel.untrusted.exploring import NOTHING, Use, use_of
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of, name_row
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import Displays
 from rlm_kernel_mcp.wire import REPLY_KEY
 
 STREAM_CHARS_MAX: Final = 4_200_000
@@ -30,14 +28,6 @@ RESULT_CHARS_MAX: Final = 2_000_000
 TRACEBACK_CHARS_MAX: Final = 200_000
 EVALUE_CHARS_MAX: Final = 20_000
 UPDATED_MAX: Final = 500
-IMAGES_MAX: Final = 4
-IMAGES_TRIED_MAX: Final = 16
-"""Candidates in one reply that begin like pictures: to decode one that turns out bad takes as long as a good one."""
-IMAGE_BYTES_MAX: Final = 1 << 20
-HEAD_CHARS: Final = 12
-"""Characters of base64 that hold a magic number."""
-ImageType = Literal["image/png", "image/jpeg"]
-MAGIC: Final[Mapping[ImageType, bytes]] = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 
 
 @dataclass(slots=True)
@@ -88,14 +78,6 @@ class BoundedText:
         return self._pieces[0] if self._pieces else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture that a step displayed: base64 data of a checked PNG or JPEG."""
-
-    mime_type: ImageType
-    data: str
-
-
 @dataclass(slots=True)
 class Reply:
     """What one request has said so far. Complete when both the reply and the idle status have come."""
@@ -108,8 +90,7 @@ class Reply:
     ename: str | None = None
     evalue: str = ""
     traceback: str = ""
-    pictures: list[Picture] = field(default_factory=list)
-    _pictures_tried: int = 0
+    displays: Displays = field(default_factory=Displays)
     updated: list[tuple[str, str, int | None]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     used: Use = NOTHING
@@ -144,7 +125,7 @@ class Reply:
         for own, other in ((self.stdout, late.stdout), (self.stderr, late.stderr)):
             own.add(other.text())
             own.dropped += other.dropped
-        self.pictures += late.pictures
+        self.displays.take_all(late.displays)
         self.late_chars = late.stdout.chars + late.stderr.chars
 
     def feed(self, message: Message) -> None:
@@ -158,7 +139,9 @@ class Reply:
             case "execute_input":
                 self._take_input(content)
             case "execute_result" | "display_data":
-                self._take_data(content.get("data"), is_result=message.msg_type == "execute_result")
+                is_result = message.msg_type == "execute_result"
+                self._take_data(content.get("data"), is_result=is_result)
+                self._take_display(content, is_result=is_result)
             case "error":
                 self._take_error(content)
             case "status":
@@ -185,16 +168,10 @@ class Reply:
                 self.result = text[:RESULT_CHARS_MAX]
             else:
                 self.stdout.add(text if text.endswith("\n") else text + "\n")
-        for mime_type in ("image/png", "image/jpeg"):
-            if len(self.pictures) < IMAGES_MAX and self._pictures_tried < IMAGES_TRIED_MAX:
-                self._take_picture(mime_type, data.get(mime_type))
 
-    def _take_picture(self, mime_type: ImageType, data: object) -> None:
-        if _begins(data, mime_type):
-            self._pictures_tried += 1
-            picture = _picture(mime_type, data)
-            if picture is not None:
-                self.pictures.append(picture)
+    def _take_display(self, content: dict[str, Any], *, is_result: bool) -> None:
+        if isinstance(data := content.get("data"), dict):
+            self.displays.take(data, content.get(REPLY_KEY), is_result=is_result)
 
     def _take_error(self, content: dict[str, Any]) -> None:
         ename, evalue, lines = content.get("ename"), content.get("evalue"), content.get("traceback")
@@ -229,25 +206,3 @@ class Reply:
         dropped = extra.get("dropped")
         if isinstance(dropped, dict):
             self.dropped = {name: count for name in ("stdout", "stderr") if (count := count_of(dropped.get(name)))}
-
-
-def _begins(data: object, mime_type: ImageType) -> TypeGuard[str]:
-    """Whether some base64 of bounded length begins as a picture of its type does: cheap, however many come."""
-    if not isinstance(data, str) or len(data) > IMAGE_BYTES_MAX * 4 // 3 + 4:
-        return False
-    try:
-        return base64.b64decode(data[:HEAD_CHARS], validate=True).startswith(MAGIC[mime_type])
-    except (binascii.Error, ValueError):
-        return False
-
-
-def _picture(mime_type: ImageType, data: str) -> Picture | None:
-    """A picture that is what it says it is: canonical base64 of bytes with the format's magic number."""
-    try:
-        raw = base64.b64decode(data.replace("\n", ""), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    if not raw.startswith(MAGIC[mime_type]):
-        return None
-    # Encoded again, since base64 has several spellings of the same bytes, and clients differ in what they accept.
-    return Picture(mime_type, base64.b64encode(raw).decode("ascii"))

@@ -82,7 +82,7 @@ def deliver(outcome: Outcome, *, step_index: int, account: Account, max_output_c
         note=_notes(
             outcome, unlisted, [outcome.news, _cuts_unsaid(shown, rest), _budget_cuts(page, limit, max_output_chars)]
         ),
-        images=outcome.pictures,
+        images=tuple(one for one in outcome.displays if one.mime_type.startswith("image/")),
         contexts_changed=outcome.contexts_changed,
         subcalls=outcome.subcalls,
         questions=page,
@@ -176,6 +176,8 @@ def stopped_report(account: Account, code_chars: int, lost: LossReport | None = 
 
 
 def _notes(outcome: Outcome, unlisted: int, notes: list[str]) -> str | None:
+    if bad := outcome.left_out.get("no_picture"):
+        notes.append(f"{counted(bad, 'displayed picture')} {'is' if bad == 1 else 'are'} damaged, and not shown.")
     if outcome.late_chars:
         notes.append(f"The first {outcome.late_chars:,} characters of output were printed before this step began.")
     if outcome.subcalls is not None:

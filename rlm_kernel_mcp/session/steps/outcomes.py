@@ -1,7 +1,7 @@
 """How a step ended, and the newest outcomes of all sessions of a server, kept in memory in case one is asked for again.
 
 Is: at most `MEMORY_BYTES` of them, over all sessions. Is not: the record: what is not here is read from the journal,
-which has all but a step's pictures. Above: `run.py`, `session/trace/journal.py`. Below: `session/reports.py`.
+which has all of it. Above: `run.py`, `session/trace/journal.py`. Below: `session/reports.py`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.kernel.untrusted.exploring import NOTHING, Use
-from rlm_kernel_mcp.kernel.untrusted.reply import Picture
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import Display, Reason
 from rlm_kernel_mcp.session.parked.reports import QuestionPage
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Subcalls, Variable
 
 MEMORY_BYTES: Final = 16 << 20
-"""Bytes of texts and pictures, over all sessions of a server."""
+"""Bytes of texts and displays, over all sessions of a server."""
 RECENT_STEPS: Final = 8
 """Outcomes of one session."""
 
@@ -36,7 +36,9 @@ class Outcome:
     error: StepError | None = None
     updated: tuple[Variable, ...] = ()
     dropped: dict[str, int] = field(default_factory=dict)
-    pictures: tuple[Picture, ...] = ()
+    displays: tuple[Display, ...] = ()
+    left_out: dict[Reason, int] = field(default_factory=dict)
+    """How much of what it displayed is not kept, and why."""
     kernel_gone: str | None = None
     """Why the kernel is gone, if it is."""
     lost: LossReport | None = None
@@ -64,9 +66,9 @@ class Outcome:
 
     @property
     def chars(self) -> int:
-        """Characters of its texts and pictures."""
+        """Characters of its texts and displays."""
         traceback = self.error.traceback if self.error else ""
-        texts = (self.stdout, self.stderr, self.result or "", traceback, *(picture.data for picture in self.pictures))
+        texts = (self.stdout, self.stderr, self.result or "", traceback, *(display.data for display in self.displays))
         return sum(map(len, texts))
 
 
@@ -105,7 +107,7 @@ class Outcomes:
 def _size(outcome: Outcome) -> int:
     """About its bytes in memory: a text takes one to four for each character."""
     error = outcome.error
-    texts = [outcome.stdout, outcome.stderr, outcome.result or "", *(picture.data for picture in outcome.pictures)]
+    texts = [outcome.stdout, outcome.stderr, outcome.result or "", *(display.data for display in outcome.displays)]
     texts += [error.evalue, error.traceback] if error is not None else []
     names = sum(100 + len(row.name) + len(row.type) for row in outcome.updated)
     claims = sum(400 + len(claim.text) for claim in outcome.used.claims)

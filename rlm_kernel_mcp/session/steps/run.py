@@ -266,7 +266,8 @@ def _outcome(execution: Execution, duration_ms: int, rungs: list[str], when_stop
             "stdout": reply.stdout.dropped + (reply.dropped.get("stdout") or 0),
             "stderr": reply.stderr.dropped + (reply.dropped.get("stderr") or 0),
         },
-        pictures=tuple(reply.pictures),
+        displays=tuple(reply.displays.kept),
+        left_out=dict(reply.displays.left_out),
         kernel_gone=gone,
         rungs=tuple(rungs),
         late_chars=reply.late_chars,
@@ -285,7 +286,7 @@ def partial_outcome(step: RunningStep) -> Outcome:
         stdout=reply.stdout.text(),
         stderr=reply.stderr.text(),
         result=reply.result,
-        pictures=tuple(reply.pictures),
+        displays=tuple(reply.displays.kept),
         late_chars=reply.late_chars,
         subcalls=step.subcalls(),
     )

@@ -48,6 +48,10 @@ ENDLESS: Final = {
     "small comms": "flood(*(frames(kind, {'comm_id': 'c', 'data': {}}) for kind in ('comm_open', 'comm_msg')))",
     "changed displays": "flood(frames('update_display_data', changed))",
     "displays": "flood(frames('display_data', {'data': {'text/plain': big, 'image/png': 'x' * 1_000_000}}))",
+    "texts for the record": (
+        "flood(frames('display_data', {'data': {}, 'rlm': {'kept': {'text/html': big[:250_000]}}}))"
+    ),
+    "small texts for it": "flood(frames('display_data', {'data': {}, 'rlm': {'kept': {'text/html': 'x'}}}))",
     "cleared outputs": "flood(frames('clear_output', {'wait': False}), frames('stream', out))",
     "results": "flood(frames('execute_result', {'data': {'text/plain': big}, 'execution_count': 1}))",
     "errors": "flood(frames('error', {'ename': 'E', 'evalue': big, 'traceback': [big]}))",

@@ -148,6 +148,24 @@ large = base64.b64encode(b"\\x89PNG\\r\\n\\x1a\\n" + bytes(1 << 20)).decode()
 for data in ("!!!!", "iVBORw0KGgo", large, "x" * 1_400_000):
     forge("display_data", {"data": {"image/png": data, "image/jpeg": data}, "metadata": {}})
 """,
+    "what is for the record of wrong types": """
+for value in WRONG:
+    for part in (value, {"kept": value, "left_out": value}, {"kept": {"text/html": value, "image/svg+xml": value}},
+                 {"left_out": {"text/html": value, "x": value}}):
+        say_raw("iopub", "display_data", json.dumps({"data": {}, "rlm": part}).encode())
+        say_raw("iopub", "execute_result", json.dumps({"data": {"image/png": value}, "rlm": part}).encode())
+""",
+    "pictures that promise more than they are": """
+import base64, struct, zlib
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+bomb = zlib.compress(bytes(50_000_000))
+for side in (12_000, 16_384, (1 << 32) - 1):
+    size = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 16, 6, 0, 0, 0))
+    for pixels in (b"", bomb, bytes(1_000_000)):
+        picture = b"\\x89PNG\\r\\n\\x1a\\n" + size + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+        forge("display_data", {"data": {"image/png": base64.b64encode(picture).decode()}, "metadata": {}})
+""",
     "its replies of wrong types": """
 for value in WRONG:
     for status in ("ok", "error", "aborted", 3):

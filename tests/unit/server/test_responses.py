@@ -11,7 +11,7 @@ import pytest
 from mcp.types import CallToolResult, ImageContent, TextContent
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.kernel.untrusted.reply import Picture
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import Display
 from rlm_kernel_mcp.server import responses
 from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.context_reports import ContextReport, DocumentInfo
@@ -85,13 +85,43 @@ def test_what_was_lost_is_named_with_its_reason() -> None:
 @pytest.mark.parametrize("form", ["json", "markdown"])
 def test_pictures_come_as_blocks_and_then_without_structured_content(form: Any) -> None:
     """Some clients drop pictures where there is structuredContent."""
-    report = a_step(images=(Picture("image/png", "aGk="),))
+    report = a_step(images=(Display("image/png", "aGk="),))
     result = responses.step(report, form)
     assert result.structured_content is None
     assert [(block.mime_type, block.data) for block in result.content if isinstance(block, ImageContent)] == [
         ("image/png", "aGk=")
     ]
     assert "aGk" not in text_of(result)
+
+
+def test_four_pictures_are_shown_and_of_all_it_is_said_which_they_are() -> None:
+    """SVG is a text: no client is given it as a picture."""
+    images = (
+        Display("image/svg+xml", "<svg/>"),
+        *[Display("image/jpeg", "aGkh")] * 3,
+        *[Display("image/png", "a")] * 2,
+    )
+    result = responses.step(a_step(images=images), "json")
+    assert [block.mime_type for block in result.content if isinstance(block, ImageContent)] == [
+        *["image/jpeg"] * 3,
+        "image/png",
+    ]
+    rows = json.loads(text_of(result))["data"]["images"]
+    assert rows[:2] == [
+        {"mime_type": "image/svg+xml", "chars": 6, "shown": False},
+        {"mime_type": "image/jpeg", "chars": 4, "shown": True},
+    ]
+    assert [row["shown"] for row in rows] == [False, True, True, True, True, False]
+    told = text_of(responses.step(a_step(images=images), "markdown"))
+    assert "Pictures: 4, after this text. 2 more pictures are in the record alone." in told
+
+
+def test_a_step_with_svg_alone_has_structured_content() -> None:
+    """Nothing stands beside the text."""
+    result = responses.step(a_step(images=(Display("image/svg+xml", "<svg/>"),)), "json")
+    assert data_of(result)["images"] == [{"mime_type": "image/svg+xml", "chars": 6, "shown": False}]
+    told = text_of(responses.step(a_step(images=(Display("image/svg+xml", "<svg/>"),)), "markdown"))
+    assert "1 more picture is in the record alone." in told
 
 
 @pytest.mark.parametrize("form", ["json", "markdown"])

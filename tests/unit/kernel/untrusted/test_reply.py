@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import tracemalloc
 from typing import Any
 
@@ -11,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.kernel.untrusted.messages import Message
-from rlm_kernel_mcp.kernel.untrusted.reply import IMAGES_MAX, RESULT_CHARS_MAX, STREAM_CHARS_MAX, UPDATED_MAX, Reply
-
-PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
+from rlm_kernel_mcp.kernel.untrusted.reply import RESULT_CHARS_MAX, STREAM_CHARS_MAX, UPDATED_MAX, Reply
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import RESULT
+from tests.unit.kernel.untrusted.shown.drawn import base64_of, png
 
 
 def _feed(*messages: tuple[str, dict[str, Any]]) -> Reply:
@@ -46,25 +45,6 @@ def test_a_reply_that_says_that_nothing_follows_is_complete_with_the_result_in_i
         assert (unsaid.complete, unsaid.result) == (False, None)
 
 
-def test_pictures_that_are_not_kept_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """300 pictures of 1 MB took 2 s of the event loop; the first four, and what only looks like one, were enough."""
-    decoded = 0
-    decode = base64.b64decode
-
-    def counting(data: str, *, validate: bool) -> bytes:
-        nonlocal decoded
-        decoded += len(data)
-        return decode(data, validate=validate)
-
-    monkeypatch.setattr(base64, "b64decode", counting)
-    good = base64.b64encode(PNG + bytes(30_000)).decode()
-    for data, kept in ((good, IMAGES_MAX), ("A" * len(good), 0), (good[:-1] + "!", 0)):
-        decoded = 0
-        reply = _feed(*[("display_data", {"data": {"image/png": data}})] * 100)
-        assert len(reply.pictures) == kept
-        assert decoded < 20 * len(good)
-
-
 def test_streams_are_joined_in_order_and_told_apart() -> None:
     """stdout and stderr each keep their own order."""
     reply = _feed(
@@ -91,13 +71,19 @@ def test_the_reply_tells_what_the_step_bound() -> None:
     assert len(many.updated) == UPDATED_MAX
 
 
-def test_only_pictures_that_are_what_they_say_are_kept() -> None:
-    """Base64 of bytes with the format's magic number, at most so many."""
-    good = base64.b64encode(PNG).decode()
-    reply = _feed(("display_data", {"data": {"image/png": good, "image/jpeg": good, "text/html": "<script>"}}))
-    assert [picture.mime_type for picture in reply.pictures] == ["image/png"]
-    assert _feed(("display_data", {"data": {"image/png": "not base64!"}})).pictures == []
-    assert len(_feed(*[("display_data", {"data": {"image/png": good}})] * 20).pictures) == IMAGES_MAX
+def test_what_is_displayed_comes_from_displays_and_from_the_result() -> None:
+    """A display that is changed later is kept as it was first."""
+    good, beside = base64_of(png()), {"rlm": {"kept": {"text/html": "<b>"}}}
+    shown = {"data": {"image/png": good, "image/jpeg": good, "text/html": "<script>"}, **beside}
+    reply = _feed(("display_data", shown), ("update_display_data", shown), ("execute_result", shown))
+    assert [(one.mime_type, one.data, one.place) for one in reply.displays.kept] == [
+        ("image/png", good, 1),
+        ("text/html", "<b>", 1),
+        ("image/png", good, RESULT),
+        ("text/html", "<b>", RESULT),
+    ]
+    assert reply.displays.left_out == {"no_picture": 2}
+    assert _feed(("execute_result", {"data": [], **beside})).displays.kept == []
 
 
 def test_an_error_is_taken_from_iopub_or_from_the_reply() -> None:
