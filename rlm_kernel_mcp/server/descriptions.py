@@ -125,7 +125,8 @@ STEP_SHAPE: Final = (
   budget: {steps_left, runtime_left_ms, chars_left: number}, truncated: {stdout, stderr, result: number},
   lost: null|{reason: string, lost: {name: string, why: string}[], restored: string[],
     omitted?: {lost?: number, restored?: number}}, note?: string,
-  contexts_changed?: string[] /* contexts whose files are not what was loaded any more */"""
+  contexts_changed?: string[] /* contexts whose files are not what was loaded any more */,
+  images?: {mime_type: string, chars: number, shown: boolean}[] /* pictures that it displayed */"""
     + _ASKED_SHAPE
     + " }"
 )
@@ -220,7 +221,7 @@ stderr, result, error). Cells run from an attached Jupyter console have source "
             functions: {name: count}, contexts_changed?: string[], code?, stdout?, stderr?, result?, error?,
             citations?, coverage? /* "full", of the final answer: as rlm_finalize gave them */,
             /* "full", where it is known: */ printed?, delivered?, cost?, /* characters */ rung?, cause?, lost?,
-            restored?, limit?, error_code? }[],
+            restored?, limit?, error_code?, displayed?, not_displayed? }[],
   next_offset: number|null, note?: string }"""
 )
 

@@ -232,6 +232,7 @@ def _event(event: TraceEvent, detail: str, max_chars: int) -> dict[str, Any]:
     if evidence := data.pop("evidence"):
         data |= Checked.of_record(evidence).rows(max_chars)
     data |= data.pop("facts")
+    del data["displays"]
     if detail != "full":
         for name in FULL_FIELDS:
             del data[name]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.memory import Operation
-from rlm_kernel_mcp.store.database.schema import atomic
+from rlm_kernel_mcp.store.database.schema import atomic, for_rows
 
 ANSWERS_BYTES: Final = 256 << 20
 """Of all answers that are kept; the one that was not used for longest goes first."""
@@ -70,7 +70,7 @@ class Answers:
     def note_used(self, keys: Sequence[str], now_iso: str) -> None:
         """Answers are used."""
         rows = [(now_iso, key) for key in keys]
-        self._database.write(lambda connection: _each(connection, _USED, rows))
+        self._database.write(for_rows(_USED, rows))
 
     def keeping(self, answers: Iterable[tuple[str, bytes]], now_iso: str) -> Operation:
         """What keeps values in place of earlier ones, for whoever writes more with them."""
@@ -124,7 +124,7 @@ def prune_answers(database: Database, now_iso: str, max_age_days: float, max_byt
     now = datetime.fromisoformat(now_iso)
     oldest = (now - timedelta(days=max_age_days)).isoformat(timespec="milliseconds")
     yesterday = (now - timedelta(days=1)).date().isoformat()
-    database.write(lambda connection: _each(connection, "DELETE FROM subcall_days WHERE day < ?", [(yesterday,)]))
+    database.write(for_rows("DELETE FROM subcall_days WHERE day < ?", [(yesterday,)]))
     while database.is_on_disk:
         rows = database.read("SELECT count(*), coalesce(sum(bytes), 0), min(used_at) FROM answers")
         count, size, first = rows[0] if rows else (0, 0, None)
@@ -132,7 +132,7 @@ def prune_answers(database: Database, now_iso: str, max_age_days: float, max_byt
             return
         rows_of = [(oldest, AT_ONCE)] if first < oldest else [(_portion(count, size, max_bytes),)]
         statement = _OLD if first < oldest else _OLDEST
-        database.write(lambda connection, what=(statement, rows_of): _each(connection, *what))  # type: ignore[misc]
+        database.write(for_rows(statement, rows_of))
 
 
 def _portion(count: int, size: int, max_bytes: int) -> int:
@@ -154,8 +154,3 @@ def _intact(rows: Iterable[tuple[Any, ...]], now_iso: str) -> tuple[dict[str, by
             found[key] = value
             stale += [key] if str(used_at)[:HOUR] != now_iso[:HOUR] else []
     return found, stale
-
-
-def _each(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-    with atomic(connection):
-        connection.executemany(statement, rows)

@@ -21,7 +21,7 @@ from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.records import SessionRecord
 from rlm_kernel_mcp.store.database.rows import check_of
-from rlm_kernel_mcp.store.database.schema import atomic
+from rlm_kernel_mcp.store.database.schema import for_rows
 from rlm_kernel_mcp.text.surrogates import decoded
 
 LONG: Final = "long_answer"
@@ -190,13 +190,7 @@ class NewAnswer:
         _remove(self._database, self._key)
 
     def _write(self) -> bool:
-        rows, size = self._rows, self._waiting_bytes
-
-        def write(connection: sqlite3.Connection) -> None:
-            with atomic(connection):
-                connection.executemany(_INSERT, rows)
-
-        is_kept = not rows or self._database.write(write, size)
+        is_kept = not self._rows or self._database.write(for_rows(_INSERT, self._rows), self._waiting_bytes)
         self._rows, self._waiting_bytes = [], 0
         # What is in memory alone would be gone with this server, and takes the room of what others wait to have kept.
         return is_kept and self._database.is_on_disk

@@ -31,6 +31,7 @@ from rlm_kernel_mcp.store.database.records import (
     session_of,
 )
 from rlm_kernel_mcp.store.database.rows import Rows, texts_check
+from rlm_kernel_mcp.store.displays import DisplayRows
 from rlm_kernel_mcp.store.long_answers import LongAnswers, PagedBytes, PagedText
 from rlm_kernel_mcp.store.subcalls import Subcalls
 from rlm_kernel_mcp.text.surrogates import decoded
@@ -65,6 +66,7 @@ class Reading:
         self.answers = Answers(database, days or Days())
         self.subcalls = Subcalls(database)
         self.long_answers = LongAnswers(database)
+        self.displays = DisplayRows(database)
 
     @property
     def unread(self) -> str | None:
@@ -222,6 +224,8 @@ class Reading:
                 yield f"{counted(lost, 'event')} of session {key.session_id}"
         if lost := self.subcalls.damaged():
             yield counted(lost, "question")
+        if lost := self.displays.damaged():
+            yield f"{counted(lost, 'display')} of steps"
         (strays,) = self._database.read_apart(_STRAYS)[-1]
         if strays:
             yield f"{counted(strays, 'event')} of no session"

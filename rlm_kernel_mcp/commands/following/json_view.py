@@ -23,6 +23,8 @@ def json_line(event: TraceEvent, **more: str | int) -> str:
     data = more | asdict(event)
     evidence = data.pop("evidence")
     data |= data.pop("facts")
+    if not event.displays:
+        del data["displays"]
     return json.dumps(data | (Checked.of_record(evidence).rows(sys.maxsize) if evidence else {}))
 
 

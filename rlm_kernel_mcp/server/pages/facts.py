@@ -18,11 +18,17 @@ CAUSES: Final[Mapping[str, str]] = {
     "max_runtime_ms": "the end of the session's max_runtime_ms",
     "step_cpu_s": "the limit of a step's processor time",
 }
+NOT_KEPT: Final[Mapping[str, str]] = {
+    "no_picture": "no picture, whatever its type says",
+    "too_large": "larger than is kept of one display",
+    "too_many": "beyond what is kept of one step",
+    "failed": "its own code failed to make it",
+}
 
 
 def told(facts: Mapping[str, Any]) -> list[str]:
     """The lines; none of facts that this version does not know."""
-    return [*_costs(facts), *_causes(facts), *_names(facts), *_refused(facts)]
+    return [*_costs(facts), *_displays(facts), *_causes(facts), *_names(facts), *_refused(facts)]
 
 
 def _costs(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -30,6 +36,13 @@ def _costs(facts: Mapping[str, Any]) -> Iterator[str]:
         printed = ", ".join(f"{count:,} of {name}" for name, count in facts.get("printed", {}).items())
         given = f"delivered {counted(facts.get('delivered', 0), 'character')}, recorded {printed or 'none'}"
         yield f"{given}; cost {counted(facts['cost'], 'character')}"
+
+
+def _displays(facts: Mapping[str, Any]) -> Iterator[str]:
+    if kept := facts.get("displayed"):
+        yield f"displayed: {', '.join(f'{count:,} {mime_type}' for mime_type, count in kept.items())}"
+    for why, count in facts.get("not_displayed", {}).items():
+        yield f"not kept of what it displayed: {count:,} ({NOT_KEPT.get(why, why)})"
 
 
 def _causes(facts: Mapping[str, Any]) -> Iterator[str]:

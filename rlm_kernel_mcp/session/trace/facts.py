@@ -6,6 +6,7 @@ the row's small columns, which every reading of a trace takes. Is not: the row (
 
 Fields, each only where it is known: `printed` {stream: characters that the record has of a step}, `delivered`
 (characters of its output and questions that its client was given), `cost` (of the budget, its code included);
+`displayed` {type: displays that are kept}, `not_displayed` {reason: those that are not};
 `rung` and `cause` of an interrupt; `lost`, `restored`, `more_lost`, `more_restored` of a restore; `limit` of a stop and
 of a call that this refused; `error_code`, `message`, `code_chars`, `citations`, `more_citations` of a refused call.
 """
@@ -14,12 +15,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import CitationMismatch, RlmError
 from rlm_kernel_mcp.session.reports import GuardrailStop, LossReport, StepReport
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.trace.displayed import display_facts
 from rlm_kernel_mcp.session.watching.events import SAID_CHARS, loss_fields
 from rlm_kernel_mcp.store.store import EventRow
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -44,6 +46,7 @@ class StepCosts:
     _delivered: int = 0
     _printed: dict[str, int] | None = None
     """None: it runs."""
+    _shown: dict[str, Any] = field(default_factory=dict)
     _extra: str = ""
 
     def begin(self, code_chars: int) -> None:
@@ -56,7 +59,7 @@ class StepCosts:
 
     def end(self, outcome: Outcome, extra: str) -> str:
         """It has ended: `extra` with its costs."""
-        self._printed, self._extra = _printed_of(outcome), extra
+        self._printed, self._shown, self._extra = _printed_of(outcome), display_facts(outcome), extra
         return self.extra or extra
 
     @property
@@ -64,7 +67,8 @@ class StepCosts:
         """What its row has beside its texts, with its costs by now; None while it runs."""
         if self._printed is None:
             return None
-        return with_facts(self._extra, {"printed": self._printed, "delivered": self._delivered, "cost": self._cost})
+        costs = {"printed": self._printed, "delivered": self._delivered, "cost": self._cost}
+        return with_facts(self._extra, costs | self._shown)
 
 
 def given_chars(report: StepReport) -> int:

@@ -20,6 +20,7 @@ from rlm_kernel_mcp.session.reports import LossReport, SessionStatus, StepError,
 from rlm_kernel_mcp.session.steps.outcomes import Outcome, Outcomes
 from rlm_kernel_mcp.session.trace import rows
 from rlm_kernel_mcp.session.trace.console_room import ConsoleRoom
+from rlm_kernel_mcp.session.trace.displayed import rows_of
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, summary_of, waits_json
 from rlm_kernel_mcp.session.trace.facts import StepCosts, given, loss_facts
 from rlm_kernel_mcp.session.watching.events import now
@@ -27,7 +28,7 @@ from rlm_kernel_mcp.session.watching.telling import Telling
 from rlm_kernel_mcp.store.long_answers import NewAnswer, PagedText
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import EventRow, Store
-from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.store.writer import AT_ONCE_CHARS, Writer
 from rlm_kernel_mcp.text.wording import counted
 
 
@@ -164,18 +165,17 @@ class Journal:
 
     def step_ended(self, row_id: int, outcome: Outcome, account: Account) -> None:
         """Complete a step's row."""
-        changes = {
-            "result_status": outcome.status,
-            "duration_ms": outcome.duration_ms,
-            "guardrail_snapshot": json.dumps(account.snapshot()),
-            "stdout": outcome.stdout,
-            "stderr": outcome.stderr,
-            "result": outcome.result,
-            "error": rows.error_json(outcome),
-            "extra": self._costs.end(outcome, rows.extra_json(outcome)),
-        }
+        changes = rows.ended_fields(outcome, account.snapshot(), self._costs.end(outcome, rows.extra_json(outcome)))
         own_id, session = self._session_id, self._counters(account, "stopped" if account.stop else "idle")
-        self._write(lambda: self._store.complete_event(row_id, session=session, of=own_id, **changes), outcome.chars)
+        store, shown = self._store, outcome.displays
+
+        def write() -> None:
+            if shown:
+                store.displays.add(own_id, row_id, rows_of(shown))
+            store.complete_event(row_id, session=session, of=own_id, **changes)
+
+        # Two writes are for a thread, as a large one is.
+        self._write(write, outcome.chars + (AT_ONCE_CHARS if shown else 0))
 
     def delivered(self, index: int, account: Account, status: SessionStatus, chars: int = 0, charged: int = 0) -> None:
         """Output of a step was delivered: write into the newest step's row what was used by then.
@@ -209,7 +209,7 @@ class Journal:
         """A finished step as it was written, for a report after it left memory."""
         for row in self._store.events(self._session_id, index, index):
             if row.action == "run_repl" and row.source == "mcp" and row.code is not None:
-                return rows.outcome_of(row)
+                return rows.outcome_of(row, self._store.displays)
         return None
 
     async def finished(self, index: int, steps: int) -> Outcome:

@@ -14,6 +14,7 @@ from typing import Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.trace.batches import Heads
+from rlm_kernel_mcp.session.trace.displayed import DISPLAYED, displayed_in
 from rlm_kernel_mcp.session.trace.events import Texts, event_of, marked_running, whole_event
 from rlm_kernel_mcp.session.trace.pages import Detail, page
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
@@ -77,7 +78,7 @@ def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
 def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     """Every event in full, one after the other; None in the place of one that is damaged."""
     asked = with_questions(store, session_id, (None, None))
-    yield from (_whole(asked, head) for head in asked.heads)
+    yield from (_whole(store, asked, head) for head in asked.heads)
     yield from (None for _ in range(asked.heads.damaged))
 
 
@@ -95,7 +96,7 @@ def _nested(store: Store, session_id: str, depth: int, seen: set[str]) -> Iterat
     left = dict.fromkeys(child for child in store.subcalls.children(session_id) if child not in seen)
     seen.update(left)
     for head in asked.heads:
-        yield Nested(session_id, depth, _whole(asked, head))
+        yield Nested(session_id, depth, _whole(store, asked, head))
         for child in asked.children(head):
             if child in left:
                 del left[child]
@@ -105,13 +106,17 @@ def _nested(store: Store, session_id: str, depth: int, seen: set[str]) -> Iterat
         yield from _nested(store, child, depth + 1, seen)
 
 
-def _whole(asked: Heads, head: EventHead) -> TraceEvent | None:
-    """An event in full; None where it is damaged."""
+def _whole(store: Store, asked: Heads, head: EventHead) -> TraceEvent | None:
+    """An event in full, with what was displayed; None where it is damaged."""
     texts = asked.texts(head)
     try:
-        return None if texts is None else whole_event(head, texts)
+        event = None if texts is None else whole_event(head, texts)
     except SessionNotFound:
         return None
+    if event is None or DISPLAYED not in event.facts:
+        return event
+    rows = store.displays.of(head.row.session_id, head.row.id or 0)
+    return replace(event, displays=displayed_in(rows, event.facts))
 
 
 async def read_trace(

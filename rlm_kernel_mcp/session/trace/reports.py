@@ -14,12 +14,29 @@ from rlm_kernel_mcp.session.reports import StepError
 
 
 @dataclass(frozen=True, slots=True)
+class Displayed:
+    """One thing that a step displayed, raw: what makes it safe is whoever shows it, and nothing here renders it.
+
+    `place`: which of the step's displays, and 0 of the value of its last expression; one value in several types has one
+    place. `why`: there is no `data`.
+    """
+
+    mime_type: str
+    place: int
+    size_bytes: int
+    data: str | None
+    """Base64 of a PNG or JPEG; else text."""
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """One event of the trace. The last seven fields are filled only with `detail="full"`.
+    """One event of the trace. The last eight fields are filled only with `detail="full"`.
 
     Of `subcalls`, the questions that code asked together, `stdout` has a line of JSON for each, with its texts' heads.
     `contexts_changed`: as of a step's report. `functions`: how often a step called each of ours. `evidence`: what a
     final answer cites, as `Checked.record` has it. `facts`: what else is known, as `facts.py` has it.
+    `displays`: only where the whole trace is read for a person or a file.
     """
 
     ts: str
@@ -41,6 +58,7 @@ class TraceEvent:
     error: StepError | None = None
     evidence: dict[str, Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    displays: tuple[Displayed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

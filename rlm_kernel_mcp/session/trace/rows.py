@@ -7,7 +7,7 @@ Is: pure functions. Is not: the store, nor the event that a client reads (`event
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -17,7 +17,10 @@ from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
 from rlm_kernel_mcp.session.reports import LossReport, StepError, StepStatus, Subcalls, Variable, Wall
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
+from rlm_kernel_mcp.session.trace.displayed import DISPLAYED, displays_of, left_out_in
 from rlm_kernel_mcp.session.trace.events import extra_of
+from rlm_kernel_mcp.session.trace.facts import facts_of
+from rlm_kernel_mcp.store.displays import DisplayRows
 from rlm_kernel_mcp.store.store import EventRow
 from rlm_kernel_mcp.text.wording import counted
 
@@ -56,6 +59,20 @@ def opened_words(context: ContextReport | LoadingReport, walls: Sequence[Wall]) 
     loading = f"{context.kind} that is being loaded"
     words = context_words(context) if isinstance(context, ContextReport) else loading
     return words + f"; walls that hold: {holding}" + (f"; that do not: {missing}" if missing else "")
+
+
+def ended_fields(outcome: Outcome, snapshot: Mapping[str, int], extra: str) -> dict[str, Any]:
+    """What a step's row has of its end. `snapshot`: of its session's account."""
+    return {
+        "result_status": outcome.status,
+        "duration_ms": outcome.duration_ms,
+        "guardrail_snapshot": json.dumps(snapshot),
+        "stdout": outcome.stdout,
+        "stderr": outcome.stderr,
+        "result": outcome.result,
+        "error": error_json(outcome),
+        "extra": extra,
+    }
 
 
 def extra_json(outcome: Outcome) -> str:
@@ -116,9 +133,10 @@ def said_of(row: EventRow) -> Said:
     return Said(use_of(extra), count if type(count) is int else 0, is_lost)
 
 
-def outcome_of(row: EventRow) -> Outcome:
+def outcome_of(row: EventRow, displays: DisplayRows) -> Outcome:
     error: dict[str, str] | None = json.loads(row.error) if row.error else None
     extra = extra_of(row)
+    facts = facts_of(extra)
     return Outcome(
         status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
         duration_ms=row.duration_ms,
@@ -135,6 +153,8 @@ def outcome_of(row: EventRow) -> Outcome:
         subcalls=Subcalls(**extra["subcalls"]) if "subcalls" in extra else None,
         refused=error_of(*extra["refused"]) if "refused" in extra else None,
         lost=_loss_of(row, extra),
+        displays=displays_of(displays.of(row.session_id, row.id or 0)) if DISPLAYED in facts else (),
+        left_out=left_out_in(facts),
     )
 
 

@@ -134,7 +134,7 @@ def insert_event(connection: sqlite3.Connection, event: EventRow, text_bytes: in
 
 def delete_session(connection: sqlite3.Connection, session_id: str) -> None:
     """Remove every row of a session."""
-    for table in ("events", "contexts", "added_contexts", "subcalls", "answer_pages", "sessions"):
+    for table in ("events", "contexts", "added_contexts", "subcalls", "answer_pages", "displays", "sessions"):
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (our own names)
 
 

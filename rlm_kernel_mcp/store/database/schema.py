@@ -7,7 +7,7 @@ Above: `database.py`, `file.py`, `memory.py`, `damage.py`. Below: sqlite3.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -26,6 +26,7 @@ TABLES: Final = (
     "answers",
     "subcall_days",
     "answer_pages",
+    "displays",
 )
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -83,6 +84,12 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         "ALTER TABLE sessions ADD COLUMN client TEXT",
         "ALTER TABLE sessions ADD COLUMN purpose_check INTEGER",
     ),
+    (
+        """CREATE TABLE displays (
+            session_id TEXT NOT NULL, event INTEGER NOT NULL, number INTEGER NOT NULL, place INTEGER NOT NULL,
+            mime_type TEXT NOT NULL, bytes INTEGER NOT NULL, display_check INTEGER NOT NULL, data BLOB,
+            PRIMARY KEY (session_id, event, number))""",
+    ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""
 
@@ -115,6 +122,16 @@ def atomic(connection: sqlite3.Connection) -> Iterator[None]:
         return
     with transaction(connection):
         yield
+
+
+def for_rows(statement: str, rows: Sequence[tuple[object, ...]]) -> Callable[[sqlite3.Connection], None]:
+    """What runs a statement for each of these rows, or for none."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        with atomic(connection):
+            connection.executemany(statement, rows)
+
+    return write
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from rlm_kernel_mcp.session.trace.rows import outcome_of
-from rlm_kernel_mcp.store.database.records import EventRow
+from rlm_kernel_mcp.store.store import EventRow, Store
 
 
 @pytest.mark.parametrize(
@@ -22,11 +25,12 @@ from rlm_kernel_mcp.store.database.records import EventRow
     ],
     ids=["plain", "asking"],
 )
-def test_a_step_whose_server_was_killed_says_what_of_it_stays(extra: str, reason: str) -> None:
+def test_a_step_whose_server_was_killed_says_what_of_it_stays(tmp_path: Path, extra: str, reason: str) -> None:
     """Who answered its questions need not do so again."""
     row = EventRow("s_1", "", 1, "run_repl", "mcp", "unknown", "x", 0, "{}")
     row.extra = extra
-    outcome = outcome_of(row)
+    with closing(Store.open(tmp_path)) as store:
+        outcome = outcome_of(row, store.displays)
     assert outcome.status == "kernel_died"
     assert outcome.lost is not None
     assert outcome.lost.reason == reason
