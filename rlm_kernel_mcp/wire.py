@@ -253,6 +253,14 @@ class StepExtra(TypedDict):
     """What is then not said there: the value of its last expression, as text."""
 
 
+class DisplayExtra(TypedDict):
+    """`content["rlm"]` of `display_data` and `execute_result`: for the record alone, so that it acts in no client."""
+
+    kept: dict[str, str]
+    """By MIME type: HTML, Markdown, SVG."""
+    left_out: dict[str, Literal["too_large", "too_many", "failed"]]
+
+
 class HistoryRequest(TypedDict):
     """The host's `history_request`: its rows are (1, execution count, code) of cells that other clients ran."""
 

@@ -192,13 +192,14 @@ BROAD_EDGES: Final = {
     "session/answering/sending.py",
     "session/execution.py",
     "store/writer.py",
+    "in_kernel/channels/bundles.py",
     "in_kernel/requests/expressions.py",
     "in_kernel/snapshots/taking.py",
     "in_kernel/display_text/tracebacks.py",
 }
 """Where an `except Exception` may end an exception: a function of a program, the tool edge, a line of stdin, a question
-to a backend, the session's reaper, the record's threads, and in the kernel where a value's own code runs: its pickling,
-its text, an expression that a client asks for."""
+to a backend, the session's reaper, the record's threads, and in the kernel where a value's own code runs: what it shows
+in the record, an expression that a client asks for, its pickling, its text."""
 
 LAST_WORDS: Final = {"in_kernel/launch.py", "in_kernel/fork_server.py"}
 """Where a kernel that cannot start says why, whatever it was, and ends."""

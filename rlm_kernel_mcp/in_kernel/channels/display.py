@@ -1,16 +1,15 @@
 """What a step shows besides printing: the last expression's value, and `display()`.
 
-A courtesy to the host's memory, not a wall. Is: text of bounded length, and PNG or JPEG pictures of bounded size; in a
-kernel that another Jupyter client owns, the other types of a notebook too. Is not: JavaScript, which nobody gets, nor
-types of a notebook for a session of our own, where nobody renders them: there what has no better text is shown by its
-source (`in_kernel/display_text/sources.py`).
-Above: `in_kernel/ipython/shell.py`. Below: `in_kernel/display_text/value_text.py`, `output.py`.
+A courtesy to the host's memory, not a wall. Is: the text of a value, and how often a step may show something. Is not:
+which types go to whom (`bundles.py`).
+Above: `in_kernel/ipython/shell.py`. Below: `bundles.py`, `in_kernel/display_text/value_text.py`, `output.py`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from typing import Any, Final
 
 from ipykernel.displayhook import ZMQShellDisplayHook
@@ -18,33 +17,35 @@ from ipykernel.zmqshell import ZMQDisplayPublisher
 from IPython.core.formatters import DisplayFormatter, PlainTextFormatter, catch_format_error
 from IPython.lib.pretty import RepresentationPrinter
 
+from rlm_kernel_mcp.in_kernel.channels.bundles import (
+    CUT,
+    IMAGES,
+    METADATA_CHARS,
+    RICH,
+    TEXT_CHARS,
+    Bundle,
+    ShownBundle,
+    bounded,
+    kept_of,
+    presentable,
+    size_of,
+)
 from rlm_kernel_mcp.in_kernel.channels.output import own_streams
 from rlm_kernel_mcp.in_kernel.channels.threads import ThreadsOwnHeader
 from rlm_kernel_mcp.in_kernel.courtesies.unawaited import of_result
 from rlm_kernel_mcp.in_kernel.courtesies.wording import wording
-from rlm_kernel_mcp.in_kernel.display_text.sources import offered_by, says_nothing, with_source
+from rlm_kernel_mcp.in_kernel.display_text.sources import offered_by, says_nothing
 from rlm_kernel_mcp.in_kernel.display_text.value_text import int_text, json_text, not_decimal
+from rlm_kernel_mcp.wire import REPLY_KEY, DisplayExtra
 
-TEXT_CHARS: Final = 400_000
-"""Longest text of one value."""
-CUT: Final = f" …\n[cut after {TEXT_CHARS:,} characters; bind the value to a name and read it in parts]"
 ITEMS: Final = 20_000
 """Items of one container that are shown; the rest is counted."""
-IMAGE_BYTES: Final = 1_048_576
 DISPLAYS_PER_STEP: Final = 1_000
 DISPLAY_CHARS_PER_STEP: Final = 32_000_000
 """Characters of text and of base64 pictures that one step may display."""
-
-IMAGES: Final = ("image/png", "image/jpeg")
-RICH: Final = (
-    "text/html", "text/markdown", "image/svg+xml", *IMAGES, "text/latex", "application/json", "image/gif", "image/webp",
-)  # fmt: skip
-"""What a notebook is sent besides text. Other types, `application/javascript` first of them, are not sent."""
-SENT_TO_AGENTS: Final = "text, PNG and JPEG"
-METADATA_CHARS: Final = 40_000
-"""JSON of one output's metadata; longer metadata is left out."""
-
-Bundle = dict[str, Any]
+KEPT_CHARS_PER_STEP: Final = 6_000_000
+"""Characters of the types beside those that may go into the record; beyond them nobody misses anything but the record,
+which has the number."""
 
 
 class _Full(BaseException):
@@ -155,67 +156,18 @@ class BoundedDisplayFormatter(DisplayFormatter):
         """The value's MIME bundle and its metadata."""
         if type(obj) in _PLAIN and include is exclude is None and not self._has_printer(type(obj)):
             text = self.formatters["text/plain"](obj)
-            return ({} if text is None else {"text/plain": _bounded(text)}), {}
+            return ({} if text is None else {"text/plain": bounded(text)}), {}
         data, metadata = super().format(obj, include, exclude)
-        if self.types is IMAGES and says_nothing(data.get("text/plain")):
-            data |= offered_by(obj, self.formatters)
-        return presentable(data, metadata, self.types) if data else ({}, {})
+        kept: Bundle = {}
+        if self.types is IMAGES and data:
+            kept = kept_of(obj, data, self.formatters) if include is exclude is None else {}
+            data |= {kind: text for kind, text in kept.items() if text is not None}
+            if says_nothing(data.get("text/plain")):
+                data |= offered_by(obj, self.formatters, data)
+        return presentable(data, metadata, self.types, kept) if data else ({}, {})
 
     def _has_printer(self, cls: type) -> bool:
         return any(cls in self.formatters[kind].type_printers for kind in self.types if kind in self.formatters)
-
-
-def presentable(data: Bundle, metadata: Bundle | None, types: Sequence[str]) -> tuple[Bundle, Bundle]:
-    """The part of a MIME bundle that the kernel's client is sent, and its metadata.
-
-    What is left out is said in the text.
-    """
-    shown: Bundle = {}
-    notes: list[str] = []
-    sent = SENT_TO_AGENTS if types is IMAGES else ", ".join(("text/plain", *types))
-    texts = dict(_own_texts(data))
-    for mime_type, value in (with_source(texts, sent) if types is IMAGES else texts).items():
-        if mime_type == "text/plain" and isinstance(value, str):
-            notes.insert(0, _bounded(value))
-        elif mime_type not in types or (size := _size(mime_type, value)) is None:
-            continue
-        elif size <= IMAGE_BYTES:
-            shown[mime_type] = value
-        else:
-            notes.append(f"[{mime_type} of {size:,} bytes is not shown: the limit is {IMAGE_BYTES:,}]")
-    if data and not shown and not notes:
-        notes.append(f"[an output of type {', '.join(map(str, data))[:100]} is not shown: {sent} are]")
-    shown = ({"text/plain": "\n".join(notes)} if notes else {}) | shown
-    return shown, _about(shown, metadata) if metadata and types is not IMAGES else {}
-
-
-def _own_texts(data: Bundle) -> Iterator[tuple[str, Any]]:
-    """Types and values of a bundle, each text as a plain `str`: one of a subclass could claim to be anything."""
-    for mime_type, value in data.items():
-        if issubclass(type(mime_type), str):
-            yield str.__str__(mime_type), str.__str__(value) if issubclass(type(value), str) else value
-
-
-def _size(mime_type: str, value: object) -> int | None:
-    """Bytes or characters of a value; None if it is not what its type asks for."""
-    if mime_type == "application/json":
-        made = json_text(value)
-        return None if made is None else len(made[0]) if made[1] else IMAGE_BYTES + 1
-    return (
-        len(value) if isinstance(value, str) or (isinstance(value, bytes) and mime_type.startswith("image/")) else None
-    )
-
-
-def _about(shown: Bundle, metadata: Bundle) -> Bundle:
-    """The metadata of what is shown, without that of types that are left out; only what is JSON and short."""
-    kept = {name: value for name, value in metadata.items() if name in shown or "/" not in str(name)}
-    made = json_text(kept)
-    return kept if made is not None and made[1] and len(made[0]) <= METADATA_CHARS else {}
-
-
-def _bounded(text: str) -> str:
-    # A formatted text ends with the note on its own cut, so it may be a little longer.
-    return text if len(text) <= TEXT_CHARS + len(CUT) else text[:TEXT_CHARS] + CUT
 
 
 class BoundedDisplayHook(ZMQShellDisplayHook):
@@ -243,6 +195,12 @@ class BoundedDisplayHook(ZMQShellDisplayHook):
         with self.pub_socket.io_thread.hold():
             super().finish_displayhook()
 
+    def write_format_data(self, format_dict: Any, md_dict: Any = None) -> None:
+        """Put what is shown into the message, and beside it what goes into the record alone."""
+        super().write_format_data(format_dict, md_dict)
+        if self.msg and isinstance(format_dict, ShownBundle) and format_dict.extra is not None:
+            self.msg["content"][REPLY_KEY] = format_dict.extra
+
     def log_output(self, format_dict: Mapping[str, Any]) -> None:
         """Note the text for a notebook's history; IPython would keep every one that was ever shown."""
         kernel = self.shell.kernel
@@ -257,28 +215,59 @@ class BoundedDisplayPublisher(ThreadsOwnHeader, ZMQDisplayPublisher):
 
     _step: Any = None
     _left = 0
-    _chars_left = 0
+    _chars_left = _kept_left = 0
 
     def publish(self, data: Any, metadata: Any = None, **options: Any) -> None:  # type: ignore[override]
         """Publish what may be shown; once a step's budget is used, one line on stderr says so."""
         step = self.parent_header.get("msg_id")
         if step != self._step:
             self._step, self._left, self._chars_left = step, DISPLAYS_PER_STEP, DISPLAY_CHARS_PER_STEP
+            self._kept_left = KEPT_CHARS_PER_STEP
         if self._left <= 0:
             return
         shown, about = presentable(data, metadata, self.shell.display_formatter.types)
         self._left -= 1
-        self._chars_left -= sum(_size(kind, value) or 0 for kind, value in shown.items())
+        self._chars_left -= sum(size_of(kind, value) or 0 for kind, value in shown.items())
         if self._left and self._chars_left >= 0:
             for stream in own_streams():
                 stream.flush_next()
-            super().publish(shown, about, **_short(options))
+            with self._beside(self._within_step(shown.extra)):
+                super().publish(shown, about, **_short(options))
         else:
             self._left, cell = 0, wording().cell
             sys.stderr.write(
                 f"[this and all further displays of the {cell} are dropped: a {cell} may show "
                 f"{DISPLAYS_PER_STEP - 1:,} of them, of {DISPLAY_CHARS_PER_STEP:,} characters in all]\n"
             )
+
+    def _within_step(self, extra: DisplayExtra | None) -> DisplayExtra | None:
+        """What goes into the record, as long as the step has room for it."""
+        if extra is None or not extra["kept"]:
+            return extra
+        self._kept_left -= sum(map(len, extra["kept"].values()))
+        if self._kept_left >= 0:
+            return extra
+        left_out = dict(extra["left_out"])
+        for kind in extra["kept"]:
+            left_out[kind] = "too_many"
+        return {"kept": {}, "left_out": left_out}
+
+    @contextmanager
+    def _beside(self, extra: DisplayExtra | None) -> Iterator[None]:
+        """The next message has it, under a key that no other client reads."""
+
+        def add(message: Bundle) -> Bundle:
+            message["content"][REPLY_KEY] = extra
+            return message
+
+        if extra is None:
+            yield
+            return
+        self.register_hook(add)  # of this thread alone
+        try:
+            yield
+        finally:
+            self.unregister_hook(add)
 
 
 def _short(options: Bundle) -> Bundle:

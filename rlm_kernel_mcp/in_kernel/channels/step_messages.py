@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.channels.iopub import SparingIOPubThread
 from rlm_kernel_mcp.in_kernel.channels.output import own_streams
-from rlm_kernel_mcp.wire import OWN_REQUESTS, STEP_KEY, StepExtra
+from rlm_kernel_mcp.wire import OWN_REQUESTS, REPLY_KEY, STEP_KEY, StepExtra
 
 SAID_CHARS: Final = 40_000
 """Of a result that a reply has in it."""
@@ -66,8 +66,10 @@ class StepMessages:
             stream.flush()  # what is printed is scheduled by then, and comes behind what is held
         if (kept := self.iopub_thread.take_back()) is None:
             return
-        shown = [message["content"]["data"] for message, _ in kept if message["msg_type"] == "execute_result"]
-        if not all(data.keys() == {"text/plain"} and len(data["text/plain"]) <= SAID_CHARS for data in shown):
+        results = [message["content"] for message, _ in kept if message["msg_type"] == "execute_result"]
+        shown = [content["data"] for content in results]
+        is_little = all(data.keys() == {"text/plain"} and len(data["text/plain"]) <= SAID_CHARS for data in shown)
+        if not is_little or any(REPLY_KEY in content for content in results):
             self.iopub_thread.give_back(kept)
             return
         self.says_all = extra["ends"] = True

@@ -2,7 +2,7 @@
 
 Is: Markdown, LaTeX and JSON as the text that they are. Is not: rendering, nor a choice against a text that an object
 makes of itself; HTML and SVG, of which an agent would pay for the tags, are named. A courtesy.
-Above: `in_kernel/channels/display.py`. Below: `inspection.py`, `value_text.py`.
+Above: `in_kernel/channels/bundles.py`. Below: `inspection.py`, `value_text.py`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ def says_nothing(text: object) -> bool:
     return text is None or (isinstance(text, str) and _SAYS_NOTHING.fullmatch(text) is not None)
 
 
-def offered_by(value: object, formatters: Mapping[str, Any]) -> dict[str, Any]:
-    """The first of these types that an object offers. Their formatters are off otherwise: few objects need them."""
+def offered_by(value: object, formatters: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """The first of these types that an object offers, where its bundle (`data`) has none yet.
+
+    Their formatters are off otherwise: few objects need them.
+    """
+    if any(kind in data for kind in READ):
+        return {}
     for formatter in (formatters[kind] for kind in READ):
         formatter.enabled = True
         try:
@@ -36,7 +41,8 @@ def offered_by(value: object, formatters: Mapping[str, Any]) -> dict[str, Any]:
             formatter.enabled = False
         if made is not None:
             return {formatter.format_type: made[0] if isinstance(made, tuple) else made}
-    return {kind: "" for kind, method in NAMED.items() if class_attribute(type(value), method) is not None}
+    named = (kind for kind, method in NAMED.items() if class_attribute(type(value), method) is not None)
+    return {kind: "" for kind in named if kind not in data}
 
 
 def with_source(data: dict[str, Any], sent: str) -> dict[str, Any]:

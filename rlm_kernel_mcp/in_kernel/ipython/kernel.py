@@ -18,7 +18,7 @@ import zmq
 from ipykernel.ipkernel import IPythonKernel
 from traitlets import Type
 
-from rlm_kernel_mcp.in_kernel.channels.display import IMAGES
+from rlm_kernel_mcp.in_kernel.channels.bundles import IMAGES
 from rlm_kernel_mcp.in_kernel.channels.output import BudgetedOutStream, own_streams
 from rlm_kernel_mcp.in_kernel.channels.packing import PAYLOAD_CHARS, fitting
 from rlm_kernel_mcp.in_kernel.channels.step_messages import StepMessages

@@ -166,7 +166,7 @@ def test_help_of_a_thing_prints_its_documentation(kernel: BareKernel) -> None:
 
 
 def test_an_agents_step_shows_text_and_pictures_alone(kernel: BareKernel) -> None:
-    """Decision 0015: no type that nobody renders is made, let alone sent."""
+    """Decision 0015. HTML, Markdown and SVG are made for the record, and no client is sent them (0102)."""
     code = (
         "class Rich:\n"
         "    def __repr__(self): return 'plain'\n"
@@ -176,7 +176,7 @@ def test_an_agents_step_shows_text_and_pictures_alone(kernel: BareKernel) -> Non
         "Rich()"
     )
     outcome = kernel.run(code)
-    assert (outcome.stdout, outcome.results) == ("", [{"text/plain": "plain"}])
+    assert (outcome.stdout, outcome.results) == ("asked\n" * 6, [{"text/plain": "plain"}])
     assert [list(shown) for shown in outcome.displays] == [["text/plain"]] * 3
 
 
