@@ -21,7 +21,7 @@ from typing import Final
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.commands.inherited import drop, settle, working_directory
 from rlm_kernel_mcp.commands.parsing.notebooks import add_notebook
-from rlm_kernel_mcp.commands.parsing.sessions import add_sessions
+from rlm_kernel_mcp.commands.parsing.sessions import add_sessions, directory
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.variables.table import TABLE
@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_kernelspec(commands)
     _add_doctor(commands)
     work = {"sessions": _sessions, "trace": _trace, "attach": _attach, "kill": _kill, "resume": _resume}
-    add_sessions(commands, work)
+    add_sessions(commands, {**work, "files": _files})
     add_notebook(commands, _run_notebook)
     return parser
 
@@ -136,7 +136,7 @@ def _add_kernelspec(commands: argparse._SubParsersAction[argparse.ArgumentParser
         place = action.add_mutually_exclusive_group()
         place.add_argument("--user", action="store_true", help="the user's own directory (the default)")
         place.add_argument(
-            "--prefix", type=_directory, metavar="DIR", help="the environment at DIR (DIR/share/jupyter/kernels)"
+            "--prefix", type=directory, metavar="DIR", help="the environment at DIR (DIR/share/jupyter/kernels)"
         )
         place.add_argument(
             "--sys-prefix", action="store_true", help="the environment of the Python that runs this command"
@@ -233,16 +233,16 @@ def _resume(options: argparse.Namespace) -> int:
     return resume(_settings(), os.environ, options.session_id, as_json=options.json)
 
 
+def _files(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.files import files
+
+    return files(_settings(), os.environ, options.session_id, out=options.out, as_json=options.json)
+
+
 def _run_notebook(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.notebooks import run
 
     return run(options)
-
-
-def _directory(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("it is empty; give a directory")
-    return Path(text)
 
 
 def _refuse_closed(closed: AbstractSet[str]) -> int:

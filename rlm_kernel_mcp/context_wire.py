@@ -1,4 +1,4 @@
-"""What the host says of contexts to a kernel and to a loader process, and what a kernel says of its citations in them.
+"""What the host says of contexts to a kernel and to a loader process, and what a kernel says of citations and files.
 
 Is: constants and types of the standard library alone. Is not: behaviour, nor a check, as in `wire.py`, which has all
 other messages: `kernel/untrusted/` and `context/loader/answers.py` make one of what did come. Above:
@@ -55,6 +55,28 @@ Layout = Literal["ascii", "latin-1", "ucs2", "ucs4"]
 each; 2 or 4 bytes for each, the lowest first."""
 CANNOT_MAP: Final = "CannotMap"
 """`ename` of a `Failure` to map a context."""
+
+LIST_FILES: Final = "rlm_list_files_request"
+READ_FILE: Final = "rlm_read_file_request"
+FILE_PART_BYTES: Final = 1 << 20
+"""Of a file below `scratch`, in the reply to `READ_FILE` ({name, offset}). Each part but the last has as many."""
+
+
+class FilesReply(TypedDict):
+    """Reply to `LIST_FILES`, which asks with nothing: paths below `scratch` and bytes; by kind what is no such file."""
+
+    status: Literal["ok"]
+    files: list[tuple[str, int]]
+    left_out: dict[str, int]
+
+
+class FilePartReply(TypedDict):
+    """Reply to `READ_FILE`; `data` in base64. Where `version` is another than before, the file has changed."""
+
+    status: Literal["ok"]
+    data: str
+    version: str
+    last: bool
 
 
 class LoadContextRequest(TypedDict):

@@ -152,6 +152,8 @@ class FakeKernel:
         """Types of messages, and names of signals, that are never answered."""
         self.sends: Callable[[str], tuple[bytes, dict[str, Any]]] = all_of
         """What goes through the pipe of a long text, and what is said of it."""
+        self.says: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+        """By type of request what it answers instead, made of what was asked."""
         self.large = False
         """Whether a snapshot does not fit one message."""
         self.heard: list[str] = []
@@ -247,6 +249,8 @@ class FakeKernel:
         """The reply to one of our own requests, and its buffers (`wire.py`)."""
         answer: tuple[Any, ...]
         match kind:
+            case _ if kind in self.says:
+                answer = (self.says[kind](content),)
             case "rlm_load_context_request" if content["source"] == "gone":
                 answer = ({"names": OFFERED, "unbound": ["context", "documents"]},)
             case "rlm_load_context_request":

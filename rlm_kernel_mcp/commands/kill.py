@@ -1,20 +1,20 @@
 """`rlm-kernel-mcp kill`: a session's kernel ends, whoever uses it; with `--forget` nothing of the session is kept.
 
 Is: who is asked for that, and what is said where nobody can be. Is not: the end itself (`session/idle_watch.py`), nor
-the removal (`store/pruning.py`). Above: `cli.py`. Below: `looking/live.py`, `looking/hosts.py`, `looking/at_host.py`.
+the removal (`store/pruning.py`). Above: `cli.py`. Below: `looking/live.py`, `looking/at_host.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
-from rlm_kernel_mcp.commands.looking.at_host import ask_host
-from rlm_kernel_mcp.commands.looking.hosts import place_of
+from rlm_kernel_mcp.commands.looking.at_host import ask_host, require_host
 from rlm_kernel_mcp.commands.looking.live import find_session, opened_store
-from rlm_kernel_mcp.errors import SessionBusy, SessionElsewhere
-from rlm_kernel_mcp.front.front import NoHost
-from rlm_kernel_mcp.host.others.known import Known, host_of
+from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.settings import Settings
+
+INSTEAD: Final = "End that server's client: its kernels end with it, and the values of all its sessions are kept."
 
 
 def kill(settings: Settings, environ: Mapping[str, str], session_id: str, *, forget: bool) -> int:
@@ -26,7 +26,7 @@ def kill(settings: Settings, environ: Mapping[str, str], session_id: str, *, for
     with opened_store(settings) as store:
         has_one = find_session(store, session_id).kernel_pid != 0
         if (holder := store.holder(session_id)) is not None:
-            _require_host(settings, environ, session_id, holder)
+            require_host(settings, environ, session_id, holder, INSTEAD)
             ask_host(lambda link: link.end_kernel(session_id))
         said = f"Session {session_id} has no kernel."
         if has_one and holder is not None:
@@ -40,17 +40,3 @@ def kill(settings: Settings, environ: Mapping[str, str], session_id: str, *, for
             said = f"Session {session_id} is forgotten, with its steps, its values and its child sessions."
     print(said)
     return 0
-
-
-def _require_host(settings: Settings, environ: Mapping[str, str], session_id: str, holder: int) -> None:
-    """Raise SessionElsewhere unless a host of this user has the session."""
-    try:
-        other: Known | None = host_of(place_of(settings, environ), holder)
-    except (NoHost, OSError):
-        other = None
-    if other is None:
-        who = f"pid {holder}" if holder else "its pid is not known"
-        raise SessionElsewhere(
-            f"Session {session_id} is driven by a server ({who}) that is no host of yours, and cannot be asked.",
-            "End that server's client: its kernels end with it, and the values of all its sessions are kept.",
-        )

@@ -31,6 +31,7 @@ from rlm_kernel_mcp.doors.wire.values import codec
 from rlm_kernel_mcp.errors import HostEnded, InvalidInput
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
+from rlm_kernel_mcp.session.scratch.reports import FilePart, ScratchFiles
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.shielded import shielded
 
@@ -150,6 +151,17 @@ class Link:
     async def reopen_kernel(self, session_id: str) -> None:
         """See that a session has its kernel, which stays when this connection ends."""
         await self._ask(None, "reopen_kernel", {"session_id": session_id})
+
+    async def files(self, session_id: str) -> ScratchFiles:
+        """What a session's code has written into its scratch directory."""
+        found: ScratchFiles = await self._ask(ScratchFiles, "files", {"session_id": session_id})
+        return found
+
+    async def file_part(self, session_id: str, name: str, offset: int) -> FilePart:
+        """Some of one of these files, from a byte on."""
+        asked = {"session_id": session_id, "name": name, "offset": offset}
+        part: FilePart = await self._ask(FilePart, "file_part", asked)
+        return part
 
     async def close(self) -> None:
         """End the sessions that it has opened, and the connection."""

@@ -1,4 +1,4 @@
-"""The options of the commands that are about sessions: list, read, attach, end, bring back.
+"""The options of the commands that are about sessions: list, read, attach, end, bring back, take files out.
 
 Is: their parsers and help texts. Is not: their work, which is given; nor anything heavy, since this is read before a
 command is chosen. Above: `cli.py`. Below: the standard library.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 Work = Mapping[str, Callable[[argparse.Namespace], int]]
@@ -16,7 +17,7 @@ Work = Mapping[str, Callable[[argparse.Namespace], int]]
 
 def add_sessions(commands: argparse._SubParsersAction[argparse.ArgumentParser], work: Work) -> None:
     """Add the parsers of those commands."""
-    for add in (_add_sessions, _add_trace, _add_attach, _add_kill, _add_resume):
+    for add in (_add_sessions, _add_trace, _add_attach, _add_kill, _add_resume, _add_files):
         parser = add(commands)
         parser.set_defaults(command=work[parser.prog.rpartition(" ")[2]], parser=parser)
 
@@ -103,6 +104,28 @@ def _add_resume(commands: Any) -> argparse.ArgumentParser:
     _add_session_id(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object, for scripts")
     return parser
+
+
+def _add_files(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "files",
+        help="list what a session's code has written into its scratch directory, or take it out",
+        description="List the files in the scratch directory of a session whose kernel a host has, also while a step "
+        "runs. Names and sizes are the kernel's word. With --out the files are written into a directory, under names "
+        "in which nothing acts or leads elsewhere; what is there already is not written over. Exit status 1: not all "
+        "of them were taken out.",
+    )
+    _add_session_id(parser)
+    parser.add_argument("--out", metavar="DIR", type=directory, help="write the files into DIR, which may be new")
+    parser.add_argument("--json", action="store_true", help="one JSON object, for scripts, instead of a table")
+    return parser
+
+
+def directory(text: str) -> Path:
+    """A directory that an option names."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a directory")
+    return Path(text)
 
 
 def _add_session_id(command: argparse.ArgumentParser, **how: Any) -> None:

@@ -34,9 +34,10 @@ from rlm_kernel_mcp.doors.wire.values import codec
 from rlm_kernel_mcp.errors import InternalError, InvalidInput, RlmError
 from rlm_kernel_mcp.host.entry.closing import CLOSING
 from rlm_kernel_mcp.host.kinds.calling import RemoteFunctions, names_of
-from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
+from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls, session_id_of
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
+from rlm_kernel_mcp.session.scratch.reports import FilePart, ScratchFiles
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.shielded import shielded
 
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 CALLS_MAX: Final = 1_024
 REFUSALS_MAX: Final = 64
 """Calls above that, which are refused; where so many of these are not read yet, no more are read."""
-LARGE: Final = ("get", "finalize", "answer", "trace")
+LARGE: Final = ("get", "finalize", "answer", "trace", "file_part")
 LARGE_AT_ONCE: Final = 4
 """Answers of megabytes that are made or wait to be read."""
 OUTPUT_BYTES_MAX: Final = 4 << 20
@@ -58,6 +59,8 @@ REPORTS: Final[Mapping[str, type]] = {
     "add_context": Added,
     "answer_questions": StepReport,
     "finalize": FinalReport,
+    "files": ScratchFiles,
+    "file_part": FilePart,
 }
 """Calls that take arguments alone, and what they give."""
 Turn = Callable[[], Awaitable[None]]
@@ -195,7 +198,7 @@ class Conversation:
             after_a_wait = (turn,) if call == "answer_questions" else ()  # the wait itself is nobody's turn
             return REPORTS[call], await getattr(calls, call)(arguments, *after_a_wait)
         if call in OF_A_SESSION:
-            return None, await getattr(calls, call)(_session_id(arguments))
+            return None, await getattr(calls, call)(session_id_of(arguments))
         match call:
             case "run":
                 return StepReport, await self._run(number, said, arguments)
@@ -225,7 +228,7 @@ class Conversation:
     async def _part(self, call: str, arguments: Arguments, offset: int) -> tuple[Any, Any]:
         """As `_done`, of what is given part by part."""
         if call == "answer":
-            return str, await self._calls.answer_part(_session_id(arguments), offset)
+            return str, await self._calls.answer_part(session_id_of(arguments), offset)
         return tuple[list[TraceEvent], int | None], await self._calls.trace_page(arguments, offset)
 
     def _teller(self, number: int) -> Tell:
@@ -264,10 +267,3 @@ def _argument(said: Head, name: str) -> int:
         return _number(said, name)
     except BadMessage as error:
         raise InvalidInput(f"{error}.") from None
-
-
-def _session_id(arguments: Arguments) -> str:
-    session_id = arguments.get("session_id")
-    if not isinstance(session_id, str):
-        raise InvalidInput("session_id must be text.")
-    return session_id

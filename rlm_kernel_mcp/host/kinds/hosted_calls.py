@@ -21,6 +21,7 @@ from rlm_kernel_mcp.host.kinds.client import Registries
 from rlm_kernel_mcp.server.argument_types import SESSION_ID_CHARS_MAX
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.reports import Opened
+from rlm_kernel_mcp.session.scratch.reports import FilePart, ScratchFiles
 from rlm_kernel_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,6 +93,22 @@ class HostedCalls(RegistryCalls):
 
         await reopen_kernel(await self._registries.of_session(self._settings, session_id), session_id, self._person)
 
+    async def files(self, arguments: Arguments) -> ScratchFiles:
+        """What a session's code has written into its scratch directory."""
+        from rlm_kernel_mcp.host.kinds.persons import list_files  # as above
+
+        session_id = session_id_of(arguments)
+        registry = await self._registries.of_session(self._settings, session_id)
+        return await list_files(registry, session_id, self._person)
+
+    async def file_part(self, arguments: Arguments) -> FilePart:
+        """Some of one of these files."""
+        from rlm_kernel_mcp.host.kinds.persons import file_part  # as above
+
+        session_id = session_id_of(arguments)
+        registry = await self._registries.of_session(self._settings, session_id)
+        return await file_part(registry, session_id, self._person, arguments)
+
     async def let_go(self, session_id: str) -> None:
         """End the kernel of a session that it opened, unless somebody else is using it."""
         if registry := self._used.pop(session_id, None):
@@ -104,3 +121,11 @@ class HostedCalls(RegistryCalls):
         for problem in await asyncio.gather(*ends, return_exceptions=True):
             if isinstance(problem, BaseException):
                 log.error("a program's session could not be let go", exc_info=problem)
+
+
+def session_id_of(arguments: Arguments) -> str:
+    """Raises: InvalidInput: it is no handle."""
+    session_id = arguments.get("session_id")
+    if not isinstance(session_id, str):
+        raise InvalidInput("session_id must be text.")
+    return session_id

@@ -42,6 +42,7 @@ from rlm_kernel_mcp.in_kernel.namespace.adding import (
 from rlm_kernel_mcp.in_kernel.namespace.decoding import decode
 from rlm_kernel_mcp.in_kernel.namespace.mapped_text import FORMS, map_text
 from rlm_kernel_mcp.in_kernel.namespace.mapped_utf8 import map_utf8
+from rlm_kernel_mcp.in_kernel.namespace.scratch_files import file_requests
 from rlm_kernel_mcp.in_kernel.notebook.replay import Replay
 from rlm_kernel_mcp.in_kernel.snapshots.taking import NamespaceSnapshots, or_failure
 from rlm_kernel_mcp.in_kernel.snapshots.whole_text import send_text
@@ -94,17 +95,17 @@ class ControlRequests:
     snapshots: NamespaceSnapshots
 
     def answer_offered(self) -> None:
-        """Answer what belongs to the names on offer, and what has a pipe. Call it once, when the kernel is made."""
+        """Answer what belongs to the names on offer, to files, and what has a pipe. Call it once, for a kernel."""
         own: dict[str, offered.Answer] = {
             SEND_TEXT: lambda *asked: send_text(self.shell.user_ns, *asked),
             NOTEBOOK: self.replay.take,
         }
-        for msg_type, answer in {**offered.requests(), **own}.items():
+        for msg_type, answer in {**offered.requests(), **file_requests(lambda: self.scratch), **own}.items():
             self.control_handlers[msg_type] = partial(self._answer_offered, answer)
 
     async def _answer_offered(self, answer: offered.Answer, stream: Any, ident: Any, parent: Message) -> None:
         passed = partial(receive_descriptor, FOR_CONTROL)
-        content = or_failure(lambda: {"status": "ok", **answer(parent["content"], passed)})
+        content = or_failure(room_for_descriptors()(lambda: {"status": "ok", **answer(parent["content"], passed)}))
         reply = parent["header"]["msg_type"].replace("_request", "_reply")
         self.session.send(stream, reply, content, parent, ident=ident)
 

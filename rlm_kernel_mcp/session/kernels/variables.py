@@ -52,7 +52,7 @@ async def get_variable(
     """
     # One character more than is shown tells whether two that belong together would be separated.
     request: GetVarRequest = {"name": name, "offset": offset, "limit": limit + 1, "as_text": False}
-    reply = await _ask(kernel, GET_VAR, request)
+    reply = await ask(kernel, GET_VAR, request)
     if not is_ok(reply.content):
         raise await _not_found(kernel, name, gone)
     payload, said = reply.buffers[0] if reply.buffers else b"", variable_of(reply.content)
@@ -78,7 +78,7 @@ async def raw_variable(
 ) -> VariableSlice:
     """As `get_variable`, for a program: the value, or only its text, with nothing in it made safe to show."""
     request: GetVarRequest = {"name": name, "offset": offset, "limit": limit, "as_text": as_text}
-    reply = await _ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
+    reply = await ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
     if not is_ok(reply.content):
         raise await _not_found(kernel, name, gone)
     payload, said = reply.buffers[0] if reply.buffers else b"", variable_of(reply.content)
@@ -112,7 +112,7 @@ async def read_text(
         VariableNotFound, KernelDied: as `get_variable`.
     """
     request: GetVarRequest = {"name": name, "offset": 0, "limit": limit + 1, "as_text": True}
-    reply = await _ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
+    reply = await ask(kernel, GET_VAR, request, ANSWER_BYTES_MAX)
     if not is_ok(reply.content):
         raise await _not_found(kernel, name, gone)
     said = variable_of(reply.content)
@@ -138,13 +138,14 @@ async def read_text(
 
 async def list_names(kernel: Kernel) -> list[tuple[str, str, int | None]]:
     """The user's names with types and sizes."""
-    reply = await _ask(kernel, NAMES, {})
+    reply = await ask(kernel, NAMES, {})
     return variables_in(reply.buffers)
 
 
-async def _ask(
+async def ask(
     kernel: Kernel, msg_type: str, content: Mapping[str, object], reply_bytes_max: int = MESSAGE_BYTES_MAX
 ) -> Message:
+    """The reply to a request that costs a kernel a moment, also in the middle of a step. Raises: KernelDied."""
     asked = asyncio.ensure_future(kernel.client.request(msg_type, content, reply_bytes_max=reply_bytes_max))
     try:
         # Not `asyncio.timeout`: if this process was stopped for longer than that, the answer is there when it goes on.

@@ -185,6 +185,7 @@ forge("execute_reply", {"status": "ok", "payload": payload, "user_expressions": 
 """,
     "answers that nobody asked for": """
 for kind in ("rlm_snapshot", "rlm_get_var_reply", "rlm_snapshot_reply", "rlm_restore_reply", "rlm_info_reply",
+             "rlm_list_files_reply", "rlm_read_file_reply",
              "kernel_info_reply", "history_reply", "rlm_load_context_reply", "shutdown_reply"):
     for value in WRONG:
         say_raw("shell", kind, json.dumps({"status": value, "names": value, "more": value, "history": value}).encode())
