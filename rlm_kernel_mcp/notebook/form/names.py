@@ -167,6 +167,15 @@ class ClaimFacts(TypedDict):
     """In characters of the document, the end not included."""
 
 
+class DisplayFacts(TypedDict):
+    """HTML, Markdown or SVG that a step's code has displayed. It is in no output: there it would be rendered."""
+
+    type: str
+    place: int
+    """Which of the step's displays, from 1; 0: the value of its last expression."""
+    text: str
+
+
 class CellFacts(TypedDict, total=False):
     """`rlm` of a code cell."""
 
@@ -189,6 +198,7 @@ class CellFacts(TypedDict, total=False):
     citations: list[ClaimFacts]
     contexts_changed: list[str]
     subcalls: list[SubcallFacts]
+    displays: list[DisplayFacts]
     why: list[Why]
     ended: str
     """Of a step that ended its kernel: what it fails with when the notebook runs again."""

@@ -1,37 +1,58 @@
 """What a cell says, as one value: of the record, of a kernel, and as the outputs of a notebook's cell.
 
-Is: the four texts that a trace has of a step, safe to show, both ways. How a stream was cut into pieces, and whether
-something was printed before or after an error line, is a matter of time, and is not in it. Is not: pictures, which the
-record has not. Sans-I/O. Above: `notebook/writing/cells.py`, `notebook/running/rerun.py`. Below: `text/safe_text.py`.
-Source: nbformat 4.5, outputs.
+Is: the four texts that a trace has of a step, safe to show, and its pictures, looked through, both ways. How a stream
+was cut into pieces, and whether something was printed before or after an error line, is a matter of time, and is not in
+it. Is not: HTML, Markdown and SVG, which act in some client. Sans-I/O. Above: `notebook/writing/cells.py`,
+`notebook/running/rerun.py`. Below: `text/safe_text.py`, `kernel/untrusted/shown/displays.py`. Source: nbformat 4.5,
+outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import PICTURES, RESULT, Displays
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG or JPEG, as base64. `is_result`: of the value of the last expression."""
+
+    mime_type: str
+    data: str
+    is_result: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
-    """Safe texts. `error`: name, message and traceback of an exception."""
+    """Safe texts. `error`: name, message and traceback of an exception. `pictures`: that of the result last."""
 
     stdout: str = ""
     stderr: str = ""
     result: str | None = None
     error: tuple[str, str, str] | None = None
+    pictures: tuple[Picture, ...] = ()
 
     @classmethod
-    def of(cls, stdout: str | None, stderr: str | None, result: str | None, error: tuple[str, str, str] | None) -> Self:
-        """From raw texts."""
+    def of(
+        cls,
+        stdout: str | None,
+        stderr: str | None,
+        result: str | None,
+        error: tuple[str, str, str] | None,
+        displays: Iterable[tuple[str, str, int]] = (),
+    ) -> Self:
+        """From raw texts. `displays`: types, data and places, of which the pictures are taken."""
         shown = None if result is None else safe_text(result)
         named = None if error is None else (safe_text(error[0]), safe_text(error[1]), safe_text(error[2]))
-        return cls(safe_text(stdout or ""), safe_text(stderr or ""), shown, named)
+        pictures = [Picture(kind, data, place == RESULT) for kind, data, place in displays if kind in PICTURES]
+        pictures.sort(key=lambda one: one.is_result)
+        return cls(safe_text(stdout or ""), safe_text(stderr or ""), shown, named, tuple(pictures))
 
     @property
     def text(self) -> str:
@@ -45,8 +66,14 @@ class Said:
             for name, text in (("stdout", self.stdout), ("stderr", self.stderr))
             if text
         ]
-        if self.result is not None:
-            data = {"text/plain": self.result}
+        found += [
+            {"output_type": "display_data", "data": {one.mime_type: one.data}, "metadata": {}}
+            for one in self.pictures
+            if not one.is_result
+        ]
+        data = {} if self.result is None else {"text/plain": self.result}
+        data |= {one.mime_type: one.data for one in self.pictures if one.is_result}
+        if data:
             found.append(
                 {"output_type": "execute_result", "data": data, "metadata": {}, "execution_count": execution_count}
             )
@@ -63,6 +90,7 @@ class Said:
         The text of a display is what was printed, as a trace has it.
         """
         streams, result, error = {"stdout": "", "stderr": ""}, None, None
+        shown = Displays()
         for output in outputs:
             if not isinstance(output, Mapping):
                 continue
@@ -72,7 +100,9 @@ class Said:
                     streams[name] += joined(output.get("text"))
                 case "execute_result":
                     result = _plain(output)
+                    shown.take(_pictures(output), None, is_result=True)
                 case "display_data":
+                    shown.take(_pictures(output), None)
                     text = _plain(output) or ""
                     streams["stdout"] += text if not text or text.endswith("\n") else f"{text}\n"
                 case "error":
@@ -81,11 +111,13 @@ class Said:
                     error = (joined(output.get("ename")), joined(output.get("evalue")), "\n".join(texts))
                 case _:
                     continue
-        return cls.of(streams["stdout"], streams["stderr"], result, error)
+        displays = ((one.mime_type, one.data, one.place) for one in shown.kept)
+        return cls.of(streams["stdout"], streams["stderr"], result, error, displays)
 
     def differs_from(self, other: Said) -> list[str]:
         """In which of the parts."""
-        return [name for name in ("stdout", "stderr", "result", "error") if getattr(self, name) != getattr(other, name)]
+        parts = ("stdout", "stderr", "result", "error", "pictures")
+        return [name for name in parts if getattr(self, name) != getattr(other, name)]
 
 
 def joined(text: object) -> str:
@@ -98,3 +130,8 @@ def joined(text: object) -> str:
 def _plain(output: Mapping[str, Any]) -> str | None:
     data = output.get("data")
     return joined(data["text/plain"]) if isinstance(data, Mapping) and "text/plain" in data else None
+
+
+def _pictures(output: Mapping[str, Any]) -> dict[str, str]:
+    data = output.get("data")
+    return {kind: joined(data[kind]) for kind in PICTURES if kind in data} if isinstance(data, Mapping) else {}

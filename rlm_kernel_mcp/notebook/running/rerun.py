@@ -106,7 +106,8 @@ class Rerun:
         problem = await self._ended(manager, execution)
         reply = execution.reply
         error = None if reply.ename is None else (reply.ename, reply.evalue, reply.traceback)
-        now = Said.of(reply.stdout.text(), reply.stderr.text(), reply.result, error)
+        shown = ((one.mime_type, one.data, one.place) for one in reply.displays.kept)
+        now = Said.of(reply.stdout.text(), reply.stderr.text(), reply.result, error, shown)
         if cell.facts.get("role") in ("sources", "context") and error is not None:
             problem = safe_text(reply.evalue)
         return CellRun(label, now, tuple(now.differs_from(then)), _why(cell), problem)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import PICTURES
 from rlm_kernel_mcp.notebook.form.names import (
     AFTER_RESTORE,
     CONSOLE,
@@ -19,6 +20,7 @@ from rlm_kernel_mcp.notebook.form.names import (
     SOURCES_CELL,
     STEP,
     CellFacts,
+    DisplayFacts,
     NotebookFacts,
     SubcallFacts,
     Why,
@@ -126,6 +128,8 @@ class Cells:
             facts["contexts_changed"] = list(event.contexts_changed)
         if subcalls:
             facts["subcalls"] = list(subcalls)
+        if displays := _texts_displayed(event):
+            facts["displays"] = displays
         if why := self._why(event, said, subcalls, source):
             facts["why"] = why
         if "ended" in why:
@@ -161,7 +165,8 @@ class Cells:
         is_asking = event.source != "mcp" and any(name in source for name in (*ASKING, *CALLING))
         found += ["answer"] if is_asking or any("answer" not in one for one in subcalls) else []
         found += ["late"] if event.facts.get(LATE) else []
-        found += ["cut"] if CUT in said.text and "cut" not in found else []
+        is_cut = CUT in said.text or any(one.data is None for one in event.displays)
+        found += ["cut"] if is_cut and "cut" not in found else []
         found += ["characters"] if source != event.code else []
         found += ["count"] if event.source != "mcp" and event.error is not None else []
         return found + self._guesses.of_step(event.code or "", said.text)
@@ -170,4 +175,14 @@ class Cells:
 def _said(event: TraceEvent) -> Said:
     error = event.error
     named = None if error is None else (error.ename, error.evalue, error.traceback)
-    return Said.of(event.stdout, event.stderr, event.result, named)
+    shown = ((one.mime_type, one.data, one.place) for one in event.displays if one.data is not None)
+    return Said.of(event.stdout, event.stderr, event.result, named, shown)
+
+
+def _texts_displayed(event: TraceEvent) -> list[DisplayFacts]:
+    """HTML, Markdown and SVG: a client that shows one asks the network for whatever is named there."""
+    return [
+        {"type": one.mime_type, "place": one.place, "text": safe_text(one.data)}
+        for one in event.displays
+        if one.data is not None and one.mime_type not in PICTURES
+    ]

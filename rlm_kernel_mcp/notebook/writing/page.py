@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.notebook.form.names import KEY
 from rlm_kernel_mcp.notebook.form.outputs import Json
 
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -35,8 +36,18 @@ def page_of(notebook: Json) -> str:
         ) from error
     addresses = {name: "" for name in HTMLExporter.class_trait_names() if name.endswith("_url")}
     exporter = HTMLExporter(sanitize_html=True, embed_images=False, exclude_anchor_links=True, **addresses)
-    page, _ = exporter.from_notebook_node(nbformat.from_dict(notebook))
+    page, _ = exporter.from_notebook_node(nbformat.from_dict(with_texts_displayed(notebook)))
     return without_scripts(page)
+
+
+def with_texts_displayed(notebook: Json) -> Json:
+    """With the source of what its steps have displayed as HTML, Markdown and SVG, which nothing renders."""
+    cells = []
+    for cell in notebook["cells"]:
+        sources = (f"[{one['type']}]\n{one['text']}" for one in cell["metadata"][KEY].get("displays", ()))
+        shown = [{"output_type": "display_data", "data": {"text/plain": text}, "metadata": {}} for text in sources]
+        cells.append({**cell, "outputs": [*cell["outputs"], *shown]} if shown else cell)
+    return {**notebook, "cells": cells}
 
 
 def without_scripts(page: str) -> str:

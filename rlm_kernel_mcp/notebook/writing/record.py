@@ -25,11 +25,12 @@ from rlm_kernel_mcp.session.contexts.contexts import SessionContext, contexts_of
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import EXACT_CHARS, Checked
 from rlm_kernel_mcp.session.functions.offered import of_record
-from rlm_kernel_mcp.session.trace.events import EVIDENCE, extra_of, whole_event
+from rlm_kernel_mcp.session.trace.displayed import DISPLAYED, displayed_in
+from rlm_kernel_mcp.session.trace.events import EVIDENCE, Texts, extra_of, whole_event
 from rlm_kernel_mcp.session.trace.reading import with_questions
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.store.reading import damaged_record
-from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.store import EventHead, EventRow, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 REFUSED: Final = "refused"
@@ -58,7 +59,7 @@ def notebook_of(store: Store, session_id: str) -> tuple[Json, int]:
     for head in asked.heads:
         texts = asked.texts(head)
         try:
-            event = None if texts is None else _event(whole_event(head, texts, str), extra_of(head.row), rungs)
+            event = None if texts is None else _event(_whole(store, head, texts), extra_of(head.row), rungs)
         except SessionNotFound:  # pages of a final answer
             event = None
         if event is None:
@@ -74,6 +75,14 @@ def text_of(notebook: Json) -> Iterator[str]:
     """Its file, in pieces. In ASCII: a lone surrogate, which UTF-8 cannot have, is written as JSON's escape."""
     yield from json.JSONEncoder(indent=1).iterencode(notebook)
     yield "\n"
+
+
+def _whole(store: Store, head: EventHead, texts: Texts) -> TraceEvent:
+    """An event with its texts raw, and with what was displayed. Raises: SessionNotFound, as `whole_event`."""
+    event = whole_event(head, texts, str)
+    if DISPLAYED not in event.facts:
+        return event
+    return replace(event, displays=displayed_in(store.displays.of(head.row.session_id, head.row.id or 0), event.facts))
 
 
 def _rungs(rows: Iterable[EventRow]) -> Iterator[tuple[int, str]]:

@@ -29,6 +29,7 @@ from tests.kernel.asking.conftest import answered_by
 from tests.kernel.notebooks.conftest import again, differing, notebook_in
 from tests.sessions import AMPLE, WAIT_S, SessionDriver, end_session, open_registry
 from tests.specs import write_spec
+from tests.unit.kernel.untrusted.shown.drawn import png
 from tests.unit.notebook.schema import code_cells
 
 pytestmark = pytest.mark.anyio
@@ -248,6 +249,22 @@ async def test_a_long_text_comes_from_its_file(registry: Registry, tmp_path: Pat
     row: dict[str, Any] = found["metadata"][KEY]["contexts"][0]
     (tmp_path / row["file"]).write_text(text)
     assert differing(await again(tmp_path / "n.ipynb", tmp_path)) == []
+
+
+@pytest.mark.slow
+async def test_a_picture_is_shown_again_and_another_one_differs(registry: Registry, tmp_path: Path) -> None:
+    """What else a value offers is in no output, and is not missed."""
+    session = await SessionDriver.open(registry, TEXT)
+    await session.ok(f"from IPython.display import Image, HTML, display\ndisplay(Image(data={png()!r}), HTML('<b>'))")
+    await session.ok(f"Image(data={png()!r})")
+    found = await notebook_in(tmp_path / "n.ipynb", session)
+    await end_session(session)
+    runs = await again(tmp_path / "n.ipynb", tmp_path)
+    assert [(one.differs, len(one.said.pictures)) for one in runs] == [((), 0), ((), 1), ((), 1)]
+    first = code_cells(found)[1]
+    first["outputs"] = [one for one in first["outputs"] if one["output_type"] != "display_data"]
+    (tmp_path / "n.ipynb").write_text(json.dumps(found))
+    assert (await again(tmp_path / "n.ipynb", tmp_path))[1].differs == ("pictures",)
 
 
 @pytest.mark.slow

@@ -31,6 +31,13 @@ _OUTPUTS: Final = [
     ),
     _object(
         {
+            "output_type": {"const": "display_data"},
+            "data": {"type": "object", "additionalProperties": _TEXT},
+            "metadata": {"type": "object"},
+        }
+    ),
+    _object(
+        {
             "output_type": {"const": "error"},
             "ename": {"type": "string"},
             "evalue": {"type": "string"},

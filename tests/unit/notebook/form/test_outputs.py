@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+from typing import Any, Final
 
-from rlm_kernel_mcp.notebook.form.outputs import Said
+from rlm_kernel_mcp.notebook.form.outputs import Picture, Said
+from tests.unit.kernel.untrusted.shown.drawn import png
+
+PNG: Final = base64.b64encode(png()).decode("ascii")
 
 
 def test_outputs_are_read_as_they_were_written() -> None:
@@ -23,6 +27,22 @@ def test_the_pieces_of_a_stream_and_the_text_of_a_display_are_what_was_printed()
         {"output_type": "stream", "name": "stdout", "text": "c"},
     ]
     assert Said.of_outputs(outputs) == Said("a\nbshown\nc", "e")
+
+
+def test_pictures_are_outputs_and_what_is_no_picture_is_none() -> None:
+    """Looked through, also where a file has them: another client keeps them as the kernel has sent them."""
+    shown = [("image/png", PNG, 1), ("text/html", "<b>", 1), ("image/png", PNG, 0)]
+    said = Said.of("printed", None, "Figure", None, shown)
+    assert said.pictures == (Picture("image/png", PNG), Picture("image/png", PNG, is_result=True))
+    stream, display, result = said.outputs(2)
+    assert stream["output_type"] == "stream"
+    assert display == {"output_type": "display_data", "data": {"image/png": PNG}, "metadata": {}}
+    assert result["data"] == {"text/plain": "Figure", "image/png": PNG}
+    assert Said.of_outputs(said.outputs(2)) == said
+    assert said.differs_from(Said("printed", "", "Figure")) == ["pictures"]
+    for data in ("x", "aGVsbG8=", 5, [PNG, "more"]):
+        hostile = {"output_type": "display_data", "data": {"image/png": data}, "metadata": {}}
+        assert Said.of_outputs([hostile]).pictures == ()
 
 
 def test_texts_are_safe_to_show() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_kernel_mcp.notebook.writing.page import META, without_scripts
+from rlm_kernel_mcp.notebook.writing.page import META, with_texts_displayed, without_scripts
 
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head class="x"><meta charset="utf-8"/>
@@ -29,3 +29,13 @@ def test_no_script_is_left_and_the_policy_comes_first() -> None:
 def test_what_is_no_page_is_none() -> None:
     with pytest.raises(ValueError, match="no head"):
         without_scripts("text")
+
+
+def test_html_of_a_step_is_shown_by_its_source() -> None:
+    """A picture or a link in it would ask another machine, and a frame could look as the page does."""
+    displays = [{"type": "text/html", "place": 1, "text": "<b>x</b>"}]
+    step = {"cell_type": "code", "metadata": {"rlm": {"displays": displays}}, "outputs": []}
+    other = {"cell_type": "markdown", "metadata": {"rlm": {"role": "event"}}, "source": "x"}
+    shown, same = with_texts_displayed({"cells": [step, other], "nbformat": 4})["cells"]
+    assert [one["data"] for one in shown["outputs"]] == [{"text/plain": "[text/html]\n<b>x</b>"}]
+    assert (step["outputs"], same) == ([], other)

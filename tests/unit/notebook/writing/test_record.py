@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 from contextlib import closing
@@ -16,6 +17,7 @@ from rlm_kernel_mcp.notebook.form.names import HOW, KEY, TEXT_CHARS_MAX
 from rlm_kernel_mcp.notebook.writing.record import notebook_of, text_of
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from rlm_kernel_mcp.store.text_budget import STEP_TEXT_BYTES, fit
+from tests.unit.kernel.untrusted.shown.drawn import png
 from tests.unit.notebook.schema import code_cells, validate
 from tests.unit.notebook.writing.conftest import SESSION, SHA, TEXT
 
@@ -118,6 +120,35 @@ def test_a_step_s_metadata_have_its_time_costs_and_citations(notebook: dict[str,
     assert facts["citations"] == [
         {"mark": "c1", "context": "context", "document": "context", "start": 0, "end": 5},
     ]
+
+
+def test_pictures_of_a_step_are_its_outputs_and_html_is_in_its_metadata(store: Store) -> None:
+    """A client that opened the notebook would ask other machines for what HTML and Markdown name."""
+    store.add_session(SessionRecord("s_new", "2026-11-30T11:00:00.000Z", "text", "idle", context=LOADING))
+    facts = '{"facts": {"displayed": {"image/png": 1, "text/html": 1}}}'
+    row = EventRow("s_new", "2026-11-30T11:00:01.000Z", 1, "run_repl", result_status="ok", code="f()", extra=facts)
+    row.id = store.mint()
+    store.displays.add("s_new", row.id, [(1, "image/png", png()), (1, "text/html", b"<img src=//evil.example>")])
+    store.add_event(row)
+    found, _ = notebook_of(store, "s_new")
+    validate(found)
+    cell = code_cells(found)[1]
+    assert cell["outputs"] == [
+        {"output_type": "display_data", "data": {"image/png": base64.b64encode(png()).decode()}, "metadata": {}}
+    ]
+    assert cell["metadata"][KEY]["displays"] == [
+        {"type": "text/html", "place": 1, "text": "<img src=//evil.example>"},
+    ]
+    assert "why" not in cell["metadata"][KEY]
+
+
+def test_a_picture_that_the_record_has_not_got_is_a_reason(store: Store) -> None:
+    store.add_session(SessionRecord("s_new", "2026-11-30T11:00:00.000Z", "text", "idle", context=LOADING))
+    facts = '{"facts": {"displayed": {"image/png": 1}}}'
+    row = EventRow("s_new", "2026-11-30T11:00:01.000Z", 1, "run_repl", result_status="ok", code="f()", extra=facts)
+    store.add_event(row)
+    found, _ = notebook_of(store, "s_new")
+    assert code_cells(found)[1]["metadata"][KEY]["why"] == ["cut"]
 
 
 def test_a_person_s_cell_is_marked(notebook: dict[str, Any]) -> None:
