@@ -2,7 +2,7 @@
 
 Is: the same events that `rlm_get_trace` gives in pages, uncut; or what the final answer cites, for programs. Is not: a
 request to a kernel: a console's cells that nobody has fetched yet are added when the agent reads the trace. Above:
-`cli.py`. Below: `looking/live.py`, `showing/forms.py`, `showing/pager.py`, `session/trace/reading.py`,
+`cli.py`. Below: `looking/live.py`, `showing/forms.py`, `showing/questions.py`, `session/trace/reading.py`,
 `session/evidence/annotations.py`, `notebook/writing/record.py`. One that goes on is `following/follow.py`'s.
 """
 
@@ -19,6 +19,7 @@ from rlm_kernel_mcp.commands.following.follow import follow
 from rlm_kernel_mcp.commands.looking.live import find_session, opened_store
 from rlm_kernel_mcp.commands.showing.forms import Form, shown_as
 from rlm_kernel_mcp.commands.showing.pager import paged
+from rlm_kernel_mcp.commands.showing.questions import print_question
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -39,6 +40,8 @@ def traced(settings: Settings, asked: Namespace) -> int:
     Raises:
         SessionNotFound: there is no such session. InvalidInput: it asks for what does not go together.
     """
+    if asked.question is not None:
+        return _print_question(settings, asked)
     if asked.format in NOTEBOOK:
         return _print_notebook(settings, asked)
     form: Form = "jsonl" if asked.json else asked.format
@@ -111,6 +114,17 @@ def _record(store: Store, session_id: str) -> SessionRecord | None:
         return store.session(session_id, whole=False)
     except SessionNotFound:
         return None
+
+
+def _print_question(settings: Settings, asked: Namespace) -> int:
+    if asked.follow or asked.children or asked.annotations or asked.format in NOTEBOOK:
+        raise InvalidInput(
+            "--question goes with none of --follow, --children, --annotations and the formats of a notebook: it shows "
+            "what is kept of one question.",
+            "Leave the other out; a child session's question is shown by that session's id.",
+        )
+    with _store_with(settings, asked.session_id) as store:
+        return print_question(store, asked.session_id, asked.question, "jsonl" if asked.json else asked.format)
 
 
 def _print_notebook(settings: Settings, asked: Namespace) -> int:

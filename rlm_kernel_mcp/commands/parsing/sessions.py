@@ -54,6 +54,12 @@ def _add_trace(commands: Any) -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="the same as --format jsonl")
     parser.add_argument("--follow", action="store_true", help="and what happens then, until it is final, or Ctrl-C")
     parser.add_argument("--children", action="store_true", help="and, below its questions, of its child sessions")
+    parser.add_argument(
+        "--question",
+        metavar="N",
+        type=int,
+        help="instead: all of the question N, and its answer, of which the trace has the beginnings",
+    )
     form.add_argument("--annotations", action="store_true", help="what the final answer cites, as W3C annotations")
     return parser
 

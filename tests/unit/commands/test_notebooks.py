@@ -121,6 +121,7 @@ def test_a_notebook_is_of_one_session_as_far_as_it_is(tmp_path: Path, form: str,
         "children": False,
         "follow": False,
         "annotations": False,
+        "question": None,
     }
     settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": str(tmp_path)})
     with pytest.raises(InvalidInput, match=f"--format {form} goes neither"):
@@ -138,7 +139,7 @@ def test_a_trace_is_printed_as_a_notebook(tmp_path: Path, capsys: pytest.Capture
     store.close()
     settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": str(tmp_path)})
     asked = {"session_id": "s_1", "json": False, "format": "notebook", "children": False}
-    assert traced(settings, Namespace(**asked, follow=False, annotations=False)) == 0
+    assert traced(settings, Namespace(**asked, follow=False, annotations=False, question=None)) == 0
     notebook = json.loads(capsys.readouterr().out)
     validate(notebook)
     assert [cell["source"] for cell in notebook["cells"]][-1] == "6 * 7"

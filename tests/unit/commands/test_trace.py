@@ -111,6 +111,7 @@ def test_the_steps_of_child_sessions_are_printed_with_those_of_their_parent(
         "children": True,
         "follow": False,
         "annotations": False,
+        "question": None,
     }
     assert traced(settings, Namespace(**asked)) == 0
     text = capsys.readouterr().out
@@ -146,6 +147,7 @@ def test_sessions_of_which_a_damaged_record_makes_each_the_other_s_child_are_pri
             "children": True,
             "follow": False,
             "annotations": False,
+            "question": None,
         }
         assert traced(settings, Namespace(**asked)) == 0
         assert [json.loads(line)["session_id"] for line in capsys.readouterr().out.splitlines()] == shown
@@ -177,7 +179,9 @@ def test_the_trace_begins_with_what_the_session_is_for(settings: Settings, capsy
 
 
 def test_one_json_value_cannot_be_followed(settings: Settings) -> None:
-    asked = Namespace(session_id="s_1", follow=True, annotations=False, json=False, format="json", children=False)
+    asked = Namespace(
+        session_id="s_1", follow=True, annotations=False, json=False, format="json", children=False, question=None
+    )
     with pytest.raises(InvalidInput, match="--format json does not go with --follow") as refused:
         traced(settings, asked)
     assert "--format jsonl" in refused.value.next_step
