@@ -155,6 +155,8 @@ async def held_by(registry: Registry) -> Held:
         await shielded.all_ended(WAIT_S)
         if unwanted := {making for making in shielded._unwanted if making.get_loop() is asyncio.get_running_loop()}:
             await asyncio.wait(unwanted)
+        if giving := {task for task in asyncio.all_tasks() if task.get_name() == "a kernel's way to ask"}:
+            await asyncio.wait(giving)
         for session_id in list(registry._writer._since_s):
             await registry._writer.settled(session_id)
         await asyncio.to_thread(registry.store._database._checkpoints.join)

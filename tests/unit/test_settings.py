@@ -44,7 +44,7 @@ def test_a_misspelt_variable_is_named_with_the_nearest_known_one(variable: str, 
     assert doubted(**{variable: "1"}) == [f"{variable} is set, but there is no such setting; did you mean {nearest}?"]
 
 
-@pytest.mark.parametrize("variable", ["RLM_XYZZY", "RLM_GREETING", "RLM_NOTEBOOK", "RLM_TELEMETRY", "RLM_"])
+@pytest.mark.parametrize("variable", ["RLM_XYZZY", "RLM_GREETING", "RLM_WEATHER", "RLM_TELEMETRY", "RLM_"])
 def test_a_variable_that_is_like_none_is_named_with_all_that_are_known(variable: str) -> None:
     """And what other programs set is nobody's mistake."""
     (sentence,) = doubted(**{variable: "1", "PATH": "/bin", "RLM_FORBID_SKIPS": "1"})
