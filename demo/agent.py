@@ -129,8 +129,11 @@ def say_citations(final: dict[str, Any]) -> None:
 async def show_trace(agent: Agent) -> None:
     """The trace, one line per event; it can still be read after the session has ended."""
     print("\nTrace")
-    trace = await agent.call("rlm_get_trace", session_id=agent.session_id)
-    for event in trace["events"]:
-        used = event["guardrail_snapshot"]["budget_used"]
-        what = f"{event['action']:<12} {event['result_status']:<9} {event['duration_ms']:6} ms"
-        print(f"  {event['ts']}  {what}  {used:6} characters used so far")
+    offset: int | None = 0
+    while offset is not None:
+        page = await agent.call("rlm_get_trace", session_id=agent.session_id, offset=offset)
+        for event in page["events"]:
+            used = event["guardrail_snapshot"]["budget_used"]
+            what = f"{event['action']:<12} {event['result_status']:<9} {event['duration_ms']:6} ms"
+            print(f"  {event['ts']}  {what}  {used:6} characters used so far")
+        offset = page["next_offset"]
