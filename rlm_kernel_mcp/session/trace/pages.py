@@ -7,7 +7,7 @@ A page is a window over the events one after the other. A place in them, which `
 the characters of its fixed part, then, with `detail="full"`, the bytes of its texts as the store has them: what lies
 before a page is passed over by its length and not read. A window that begins or ends inside a text has that part of it,
 under the same event's fixed part again, so that the pieces of all pages, put together, are the whole. What a final
-answer cites stands beside that, in the page in which its event begins.
+answer cites and an event's facts stand beside that, in the page in which the event begins; facts take of its room.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def page(
         if events and fixed > room:
             return TracePage(tuple(events), position), damaged
         texts = read(head) if detail == "full" else {}
-        window = _Window(room - fixed if is_new else room, must=not is_new and not events)
+        if is_new and detail == "full":
+            event = with_facts(event, head.row, room - fixed)
+        used = fixed + _fact_chars(event) if is_new else 0
+        window = _Window(room - used, must=not is_new and not events)
         try:
             stop = None if texts is None else _fill(window, texts_of(texts), max(offset - position - fixed, 0))
         except SessionNotFound:  # a page of a final answer; what lies before it was read from there
@@ -70,13 +73,17 @@ def page(
             damaged += 1
         else:
             if detail == "full":
-                event = with_texts(with_facts(event, head.row, room) if is_new else event, texts, window.shown)
+                event = with_texts(event, texts, window.shown)
             events.append(event)
             if stop is not None:
                 return TracePage(tuple(events), position + fixed + stop), damaged
             room = window.room
         position += fixed + size
     return TracePage(tuple(events), None), damaged
+
+
+def _fact_chars(event: TraceEvent) -> int:
+    return len(json.dumps(event.facts, ensure_ascii=False)) if event.facts else 0
 
 
 def _fill(window: _Window, texts: Mapping[str, Text], begin: int) -> int | None:
