@@ -52,7 +52,7 @@ def page(
     room = max_output_chars
     for head in heads:
         event = event_of(head.row)
-        fixed = len(json.dumps(asdict(event), ensure_ascii=False))
+        fixed = _fixed_chars(event)
         size = head.text_bytes if detail == "full" else 0
         if position + fixed + size <= offset:
             position += fixed + size
@@ -80,6 +80,13 @@ def page(
             room = window.room
         position += fixed + size
     return TracePage(tuple(events), None), damaged
+
+
+def _fixed_chars(event: TraceEvent) -> int:
+    """Of what each page has of an event that any of it is in; facts and displays are not there."""
+    own = asdict(event)
+    del own["facts"], own["displays"]
+    return len(json.dumps(own, ensure_ascii=False))
 
 
 def _fact_chars(event: TraceEvent) -> int:

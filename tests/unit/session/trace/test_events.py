@@ -68,6 +68,13 @@ def a_row(number: int, extra: str | None = None) -> EventRow:
     return EventRow("s_1", ts, number, "run_repl", summary=summary, guardrail_snapshot=snapshot, extra=extra)
 
 
+def test_a_summary_takes_no_room_for_what_it_has_not() -> None:
+    """Facts and displays are of full events and of the whole trace: a dozen steps fit the first page without them."""
+    heads = [EventHead(a_row(number), 0) for number in range(12)]
+    part, _ = page(heads, lambda _: {}, detail="summary", max_output_chars=8_000, offset=0)
+    assert (len(part.events), part.next_offset) == (12, None)
+
+
 def test_the_facts_of_events_take_of_the_room_of_their_page() -> None:
     """Ten restores with a thousand names each are no page of ten times its size."""
     extra = with_facts(None, {"restored": [f"name_{number}" for number in range(1_000)]})
