@@ -17,7 +17,7 @@ from rlm_kernel_mcp.in_kernel.display_text.value_text import json_text
 READ: Final = ("text/markdown", "text/latex", "application/json")
 """Types whose source reads as text; the first available one is shown."""
 NAMED: Final = {"text/html": "_repr_html_", "image/svg+xml": "_repr_svg_"}
-"""Types that are only named, and the method that would make them, which is not called."""
+"""Types that are only named, and the method that makes them, which is called for the record alone (`bundles.py`)."""
 _SAYS_NOTHING: Final = re.compile(r"<[\w.]+(?: object)?(?: at 0x[0-9a-f]+)?>")
 
 

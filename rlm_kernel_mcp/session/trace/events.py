@@ -25,8 +25,9 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 
 SUMMARY_CHARS: Final = 120
 EVIDENCE: Final = "evidence"
-WAITS: Final = "waits"
 """Key in `extra` of a final answer's event: its citations, and the coverage."""
+WAITS: Final = "waits"
+"""Key in that of a running step: for how many answers it waits."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 Text = bytes | PagedBytes
