@@ -14,6 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -177,7 +178,10 @@ class NotebookFiller:
         with await there.opened(means, copy=True, beside=beside) as payload:
             if payload.sha256 != source.sha256 or payload.descriptor is None:
                 raise InvalidInput(f"what is there now is another one (sha256 {payload.sha256}).")
-            text = await asyncio.to_thread(_decoded, payload.descriptor, payload.byte_count)
+            try:
+                text = await asyncio.to_thread(_decoded, payload.descriptor, payload.byte_count)
+            except UnicodeDecodeError as error:
+                raise InvalidInput("what is there is no text in UTF-8.") from error
         return replace(source.source, paths=None, text=text, working_dir=None)
 
     async def _tell(self, hand: ClientsHand, found: RecordedNotebook) -> None:
@@ -190,7 +194,11 @@ class NotebookFiller:
 
 
 def _root_of(name: str, roots: Iterable[Path]) -> Path | None:
-    return next((root for root in roots if (root / name).is_file()), None)
+    for root in roots:
+        with suppress(OSError):  # the name is too long for any file, or nobody may look into that root
+            if (root / name).is_file():
+                return root
+    return None
 
 
 def _decoded(descriptor: int, byte_count: int) -> str:

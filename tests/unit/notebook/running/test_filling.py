@@ -86,6 +86,17 @@ async def test_a_long_text_is_given_from_its_file_as_the_text_that_it_was(root: 
         await given(root, kind="text", file="link.txt")
 
 
+async def test_a_file_that_can_have_no_such_text_is_refused_as_any_other(root: Path) -> None:
+    """A name that no file can have, and bytes that are no text: the kernel starts, and its first cell says it."""
+    for name in ("n" * 300, "a\0b", "\ud800"):
+        with pytest.raises(RequestRefused):
+            await given(root, kind="text", file=name)
+    data = b"\xff\xfe\0\x81"
+    (root / "bytes").write_bytes(data)
+    with pytest.raises(RequestRefused, match="no text in UTF-8"):
+        await given(root, kind="text", file="bytes", sha256=hashlib.sha256(data).hexdigest())
+
+
 @pytest.mark.parametrize(
     "path",
     ["mine.txt", "missing.txt", "link.txt", "/etc/passwd", "."],
