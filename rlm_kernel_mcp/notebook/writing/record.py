@@ -25,9 +25,9 @@ from rlm_kernel_mcp.session.contexts.contexts import SessionContext, contexts_of
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import EXACT_CHARS, Checked
 from rlm_kernel_mcp.session.functions.offered import of_record
-from rlm_kernel_mcp.session.trace.displayed import DISPLAYED, displayed_in
+from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, Texts, extra_of, whole_event
-from rlm_kernel_mcp.session.trace.reading import with_questions
+from rlm_kernel_mcp.session.trace.reading import with_displays, with_questions
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import EventHead, EventRow, SessionRecord, Store
@@ -46,18 +46,19 @@ def notebook_of(store: Store, session_id: str) -> tuple[Json, int]:
     record = store.session(session_id, whole=False)
     if record is None:
         raise SessionNotFound(f"There is no session {session_id}.")
+    asked = with_questions(store, session_id, (None, None), full=False)
     try:
-        facts = _facts(store, record)
+        facts = _facts(store, record, asked.heads)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise damaged_record(session_id) from error
-    asked = with_questions(store, session_id, (None, None))
     damaged = asked.heads.damaged
     was_restored = any(head.row.action == "restore" for head in asked.heads)
     rungs = dict(_rungs(head.row for head in asked.heads))
     cells = Cells(facts, subcalls_of(store, session_id), was_restored, rungs)
     found = cells.first()
     for head in asked.heads:
-        texts = asked.texts(head)
+        is_step_s = head.row.action == QUESTIONS  # what was asked is in its step's cell, from `answers.py`
+        texts: Texts | None = {} if is_step_s else asked.texts(head)
         try:
             event = None if texts is None else _event(_whole(store, head, texts), extra_of(head.row), rungs)
         except SessionNotFound:  # pages of a final answer
@@ -79,10 +80,7 @@ def text_of(notebook: Json) -> Iterator[str]:
 
 def _whole(store: Store, head: EventHead, texts: Texts) -> TraceEvent:
     """An event with its texts raw, and with what was displayed. Raises: SessionNotFound, as `whole_event`."""
-    event = whole_event(head, texts, str)
-    if DISPLAYED not in event.facts:
-        return event
-    return replace(event, displays=displayed_in(store.displays.of(head.row.session_id, head.row.id or 0), event.facts))
+    return with_displays(store, head, whole_event(head, texts, str))
 
 
 def _rungs(rows: Iterable[EventRow]) -> Iterator[tuple[int, str]]:
@@ -109,7 +107,7 @@ def _claim(one: Claim) -> ClaimFacts:
     return {"mark": f"c{one.number}", "context": one.context, "document": document, "start": one.start, "end": one.end}
 
 
-def _facts(store: Store, record: SessionRecord) -> NotebookFacts:
+def _facts(store: Store, record: SessionRecord, heads: Iterable[EventHead]) -> NotebookFacts:
     reference = json.loads(record.context_ref)
     facts: NotebookFacts = {
         "format": FORMAT,
@@ -126,7 +124,7 @@ def _facts(store: Store, record: SessionRecord) -> NotebookFacts:
         "contexts": [*_contexts(store, record.session_id, contexts_of(json.loads(record.context), reference))],
         "functions": [one.name for one in of_record(reference)],
     }
-    if (checked := _checked(store, record.session_id)) is not None:
+    if (checked := _checked(heads)) is not None:
         rows = checked.rows(EXACT_CHARS)
         facts["citations"], facts["coverage"] = rows["citations"], rows["coverage"]
         facts["annotations"] = _without_surrogates(annotations_of(record.session_id, record.finished_at or "", checked))
@@ -148,9 +146,9 @@ def _contexts(store: Store, session_id: str, contexts: list[SessionContext]) -> 
         yield row_of(one.source, one.report, one.at_step, text)
 
 
-def _checked(store: Store, session_id: str) -> Checked | None:
+def _checked(heads: Iterable[EventHead]) -> Checked | None:
     """What the final answer cites."""
-    for head in store.heads(session_id):
+    for head in heads:
         if head.row.action == "finalize" and (found := extra_of(head.row).get(EVIDENCE)):
             return Checked.of_record(found)
     return None

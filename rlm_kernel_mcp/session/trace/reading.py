@@ -113,7 +113,12 @@ def _whole(store: Store, asked: Heads, head: EventHead) -> TraceEvent | None:
         event = None if texts is None else whole_event(head, texts)
     except SessionNotFound:
         return None
-    if event is None or DISPLAYED not in event.facts:
+    return None if event is None else with_displays(store, head, event)
+
+
+def with_displays(store: Store, head: EventHead, event: TraceEvent) -> TraceEvent:
+    """The event of a head with what was displayed, if anything was."""
+    if DISPLAYED not in event.facts:
         return event
     rows = store.displays.of(head.row.session_id, head.row.id or 0)
     return replace(event, displays=displayed_in(rows, event.facts))

@@ -16,6 +16,7 @@ from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.notebook.form.names import HOW, KEY, TEXT_CHARS_MAX
 from rlm_kernel_mcp.notebook.writing.record import notebook_of, text_of
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from rlm_kernel_mcp.store.subcalls import Texts
 from rlm_kernel_mcp.store.text_budget import STEP_TEXT_BYTES, fit
 from tests.unit.kernel.untrusted.shown.drawn import png
 from tests.unit.notebook.schema import code_cells, validate
@@ -35,6 +36,21 @@ def notebook(store: Store) -> dict[str, Any]:
 
 def by_id(notebook: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {cell["id"]: cell for cell in notebook["cells"]}
+
+
+def test_what_questions_asked_is_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Megabytes of it, packed, which the events of a trace have too."""
+    read: list[int] = []
+    texts = store.subcalls.texts
+
+    def counted(session_id: str, row_id: int) -> Texts:
+        read.append(row_id)
+        return texts(session_id, row_id)
+
+    monkeypatch.setattr(store.subcalls, "texts", counted)
+    found, _ = notebook_of(store, SESSION)
+    assert by_id(found)["step-4"]["metadata"][KEY]["subcalls"][0]["answer"] == "a letter | of many"
+    assert len(read) == 1
 
 
 def test_it_is_a_notebook(notebook: dict[str, Any]) -> None:
