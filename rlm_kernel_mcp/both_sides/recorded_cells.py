@@ -52,7 +52,7 @@ class RecordedNotebook(TypedDict):
     cells: list[RecordedCell]
     answers: list[RecordedAnswer]
     functions: list[str]
-    """Names of the functions that its code has called."""
+    """Names of the functions that its code could call."""
     has_children: bool
     """Whether a question had a session of its own."""
 

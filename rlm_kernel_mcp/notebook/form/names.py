@@ -2,7 +2,7 @@
 
 Is: the keys below `rlm` of the notebook and of each cell, the tags, and the sentences of cells that run only with the
 sources. Is not: how they are filled (`notebook/writing/`), nor a check of a file, which is anybody's
-(`notebook/running/file.py`). Above: both. Below: the standard library. Source: nbformat 4.5.
+(`notebook/running/file.py`). Above: both. Below: `both_sides/recorded_cells.py`. Source: nbformat 4.5.
 
 Of the notebook, `rlm`: `NotebookFacts`; of a code cell, `rlm`: `CellFacts`; of a markdown cell `{"role": ...}`, which
 is `session`, `event`, `subcalls` or `answer`. The rest is nbformat's own.
@@ -11,6 +11,8 @@ is `session`, `event`, `subcalls` or `answer`. The rest is nbformat's own.
 from __future__ import annotations
 
 from typing import Any, Final, Literal, NotRequired, TypedDict
+
+from rlm_kernel_mcp.both_sides.recorded_cells import Role
 
 KEY: Final = "rlm"
 FORMAT: Final = 1
@@ -76,8 +78,6 @@ the notebook has their names. `count`: an error of a console's cell, which is ca
 Guesses, from its code and its output: `clock`, `chance`, `address`, `order` of a set, and the `place` of the scratch
 directory. And `differed`: it did, when the notebook ran again.
 """
-
-Role = Literal["sources", "context", "step", "console"]
 
 
 class SourceRow(TypedDict):

@@ -2,7 +2,8 @@
 
 Is: a read with a bound, and what of it is used, checked for type, size and count; nothing of it is true yet. Is not:
 the sources that it names (`filling.py`), which are opened below the roots of whoever starts this, and only with the
-hash that the file says. Above: `filling.py`, `rerun.py`. Below: `notebook/form/`.
+hash that the file says. Above: `filling.py`, `rerun.py`. Below: `notebook/form/`,
+`both_sides/recorded_cells.py`, `questions_wire.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from rlm_kernel_mcp.both_sides.recorded_cells import RecordedAnswer, RecordedCell, RecordedNotebook, source_digest
+from rlm_kernel_mcp.both_sides.recorded_cells import (
+    RecordedAnswer,
+    RecordedCell,
+    RecordedNotebook,
+    Role,
+    source_digest,
+)
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.notebook.form.names import (
     ANSWERS_CHARS_MAX,
@@ -29,15 +36,13 @@ from rlm_kernel_mcp.notebook.form.names import (
 )
 from rlm_kernel_mcp.notebook.form.outputs import Json, joined
 from rlm_kernel_mcp.notebook.form.sources import CORRECT, NAME_CHARS_MAX, NamedSource
+from rlm_kernel_mcp.questions_wire import Code
 
-ROLES: Final = ("sources", "context", "step", "console")
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
 LIMIT_MS_MAX: Final = 600_000
 SAID_CHARS_MAX: Final = 500
 STEP_MAX: Final = 1_000_000
-CODES: Final = frozenset(
-    {"off", "budget", "too_large", "too_many", "timeout", "declined", "refused", "rate_limited", "backend", "schema"}
-    | {"stopped", "gone"}
-)
+CODES: Final[frozenset[Code]] = frozenset(get_args(Code))
 
 
 @dataclass(frozen=True, slots=True)
