@@ -17,6 +17,7 @@ from jupyter_client.manager import AsyncKernelManager
 from rlm_kernel_mcp.errors import KernelDied, KernelStartFailed
 from rlm_kernel_mcp.kernel.client import CLOSED_GRACE_S, KernelClient
 from rlm_kernel_mcp.kernel.placement.base import HostPlacement, HostProcess, Order, StartedKernel
+from rlm_kernel_mcp.kernel.placement.local.process import describe_exit
 from rlm_kernel_mcp.kernel.placement.local.startup_status import ended
 from rlm_kernel_mcp.kernel.placement.provisioner import RlmProvisioner
 from rlm_kernel_mcp.wire import INFO
@@ -38,6 +39,11 @@ class Launch(AsyncKernelManager):
         """What the placement gave back, as soon as there is a process."""
         started = self.provisioner.started if isinstance(self.provisioner, RlmProvisioner) else None
         return cast(StartedKernel | None, started)  # our own host gave the order, so it is one of its placements
+
+    def how_ended(self) -> str:
+        """How its process ended, as the rest of a sentence; empty where it has not."""
+        code = None if self.started is None else self.started.process.poll()
+        return "" if code is None else describe_exit(code)
 
     def _connect_control_socket(self) -> None:
         """Connect to nothing: `client.py` does, within bounds."""

@@ -83,7 +83,8 @@ class ForeignClient:
 
         Raises:
             SandboxUnavailable: a required wall cannot be raised.
-            KernelStartFailed: anything else; nothing is left.
+            KernelStartFailed: anything else.
+            KernelDied: it did not take what it was to have. Nothing is left after any of them.
         """
         limit_ms = order.policy.start_timeout_ms
         with self._nothing_left(), closing(Ends()) as ends:

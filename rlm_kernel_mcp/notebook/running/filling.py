@@ -43,6 +43,11 @@ log = logging.getLogger(__name__)
 CONNECT_S: Final = 30.0
 TELL_S: Final = 60.0
 """How long a kernel may take to answer at all, and to take the notebook's cells and answers."""
+NOT_IN_TIME: Final = (
+    f"The kernel did not answer within {CONNECT_S:.0f} s, or did not take the cells of its notebook within "
+    f"{TELL_S:.0f} s."
+)
+AGAIN: Final = "Start it again; if that fails too, `rlm-kernel-mcp doctor` says what is missing."
 BLOCK_BYTES: Final = 1 << 20
 NOT_THERE: Final = (
     "nothing that may be read has that hash. Give the directory that has it by --root, or by RLM_CONTEXT_ROOTS; why "
@@ -101,7 +106,7 @@ class NotebookFiller:
                 await client.open(connection)
             await self._tell(hand, await self._filled(hand, Room.of(order.policy)))
         except TimeoutError:
-            raise KernelDied("The kernel did not take the notebook in time.") from None
+            raise KernelDied(NOT_IN_TIME, AGAIN) from None
         finally:
             hand.dead.set_result(0)
             for file in hand.mapped:

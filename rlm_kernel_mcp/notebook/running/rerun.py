@@ -31,6 +31,7 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 CONNECT_S: Final = 30.0
 GRACE_S: Final = 5.0
 """How long a cell may take to end after its interrupt."""
+AGAIN: Final = "Run it again; if that fails too, `rlm-kernel-mcp doctor` says what is missing."
 LABEL_CHARS: Final = 60
 WHY_CHARS: Final = 20
 WHY_MAX: Final = 20
@@ -90,7 +91,7 @@ class Rerun:
                 if runs[-1].problem:
                     break
         except TimeoutError:
-            raise KernelDied("The kernel did not answer in time.") from None
+            raise KernelDied(f"The kernel did not answer within {CONNECT_S:.0f} s.", AGAIN) from None
         finally:
             client.close("the notebook has run")
             await shielded(_end(manager), "the end of a notebook's kernel")
@@ -121,7 +122,9 @@ class Rerun:
         if not execution.done.done():
             return f"it ran for {self._cell_s:,.0f} s, and did not end when it was interrupted"
         how = execution.done.result()
-        return "" if how in ("complete", "half") else f"its kernel is gone: {how}"
+        if how in ("complete", "half"):
+            return ""
+        return f"its kernel {manager.how_ended() or f'is gone: {how}'}"
 
 
 async def _end(manager: Launch) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.kernel.execution import Execution
+from rlm_kernel_mcp.kernel.start import Launch
 from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun
 from rlm_kernel_mcp.settings import load_settings
 
@@ -24,3 +28,22 @@ async def test_no_kernel_is_started_that_is_not_locked_down(tmp_path: Path) -> N
     with pytest.raises(InvalidInput, match="is not a kernelspec with a policy"):
         await Rerun(tmp_path / "n.ipynb", settings, None, 1.0).run(told.append)
     assert told == []
+
+
+class Killed(Launch):
+    """Of a kernel that was killed."""
+
+    @property
+    def started(self) -> Any:
+        """Its process has ended."""
+        return SimpleNamespace(process=SimpleNamespace(poll=lambda: -9))
+
+
+async def test_of_a_kernel_that_has_ended_it_is_told_how(tmp_path: Path) -> None:
+    """Its connections, which is all that a client sees of it, cannot say whether it lives on."""
+    found = {"nbformat": 4, "cells": [], "metadata": {"rlm": {"format": 1, "contexts": []}}}
+    (tmp_path / "n.ipynb").write_text(json.dumps(found))
+    rerun = Rerun(tmp_path / "n.ipynb", load_settings(tmp_path, {"HOME": str(tmp_path)}), None, 60.0)
+    execution = Execution("m")
+    execution.finish("the kernel closed the connection and lived on")
+    assert await rerun._ended(Killed(), execution) == "its kernel was ended by SIGKILL"
