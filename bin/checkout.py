@@ -53,7 +53,7 @@ STARTS: Final = (
     "import rlm_kernel_mcp.cli, rlm_kernel_mcp.server.app, rlm_kernel_mcp.session.registry, mcp.client.stdio",
     "import rlm_kernel_mcp.__main__, rlm_kernel_mcp.host.main, rlm_kernel_mcp.host.serving",
     "import rapidfuzz.distance, rapidfuzz.fuzz",
-    "import rlm_kernel_mcp.commands.doctor, rlm_kernel_mcp.commands.sessions, rlm_kernel_mcp.commands.trace",
+    "import rlm_kernel_mcp.commands.doctoring.doctor, rlm_kernel_mcp.commands.sessions, rlm_kernel_mcp.commands.trace",
     (
         "import rlm_kernel_mcp.commands.attached.console, anyio._backends._asyncio, "
         "anyio._core._signals, anyio._core._subprocesses"

@@ -198,7 +198,7 @@ def _prefix(options: argparse.Namespace) -> Path | None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.commands.doctor import doctor
+    from rlm_kernel_mcp.commands.doctoring.doctor import doctor
 
     return doctor(_settings(), os.environ, ask=options.ask)
 

@@ -1,7 +1,7 @@
 """One cell in a kernel that is started as any other Jupyter client starts one.
 
 Is: a trial, for `doctor`: jupyter_client's own manager, with a connection file wherever it likes. Is not: a way to run
-anything. Above: `commands/doctor.py`. Below: jupyter_client, `kernel/placement/kernelspec.py`.
+anything. Above: `commands/doctoring/doctor.py`. Below: jupyter_client, `kernel/placement/kernelspec.py`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.commands.doctor_questions import is_answered
+from rlm_kernel_mcp.commands.doctoring.questions import is_answered
 from tests.claude.scripted import KEY, Scripted
 from tests.endpoints.looking import environment_of, files_with, memory_of
 from tests.mcp.line_client import SERVE, WAIT_S, LineClient

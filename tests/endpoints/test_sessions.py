@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rlm_kernel_mcp.commands.doctor_questions import is_answered
+from rlm_kernel_mcp.commands.doctoring.questions import is_answered
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import load_settings
 from tests.endpoints.aside import KEY

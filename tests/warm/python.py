@@ -31,7 +31,7 @@ IMPORTED: Final = (
     "anyio._backends._asyncio",
     "rlm_kernel_mcp.cli",
     "rlm_kernel_mcp.commands.attached.console",
-    "rlm_kernel_mcp.commands.doctor",
+    "rlm_kernel_mcp.commands.doctoring.doctor",
     "rlm_kernel_mcp.commands.sessions",
     "rlm_kernel_mcp.commands.trace",
     "rlm_kernel_mcp.server.app",

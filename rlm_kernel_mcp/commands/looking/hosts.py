@@ -1,8 +1,8 @@
 """The hosts of this user as the commands show them: which run, for how many clients, and why one cannot be asked.
 
 Is: what each host says of itself by its door, and the trial of one that `doctor` makes where none runs. Is not: a
-client, which would keep the host; nor a host's own looks (`host/entry/`). Above: `doctor.py`, `sessions.py`. Below:
-`host/others/known.py`, `front/front.py`.
+client, which would keep the host; nor a host's own looks (`host/entry/`). Above: `commands/doctoring/doctor.py`,
+`sessions.py`. Below: `host/others/known.py`, `front/front.py`.
 """
 
 from __future__ import annotations

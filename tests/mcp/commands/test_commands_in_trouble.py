@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from rlm_kernel_mcp.commands.doctor_store import store_lines
+from rlm_kernel_mcp.commands.doctoring.store import store_lines
 from rlm_kernel_mcp.settings import load_settings
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 from tests.parts import skip_for_lack_of

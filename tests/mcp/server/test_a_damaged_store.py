@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.commands.doctor_store import store_lines
+from rlm_kernel_mcp.commands.doctoring.store import store_lines
 from rlm_kernel_mcp.settings import load_settings
 from tests.mcp.line_client import LineClient
 

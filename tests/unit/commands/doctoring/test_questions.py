@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.commands.doctor_questions import questions_lines
+from rlm_kernel_mcp.commands.doctoring.questions import questions_lines
 from rlm_kernel_mcp.settings import load_settings
 
 

@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from rlm_kernel_mcp.commands.doctor_questions import is_answered, questions_lines
-from rlm_kernel_mcp.commands.doctor_store import store_lines
+from rlm_kernel_mcp.commands.doctoring.questions import is_answered, questions_lines
+from rlm_kernel_mcp.commands.doctoring.store import store_lines
 from rlm_kernel_mcp.commands.looking.hosts import host_lines
 from rlm_kernel_mcp.commands.showing.table import aligned
 from rlm_kernel_mcp.context.held import Room
