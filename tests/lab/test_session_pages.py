@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -28,6 +29,18 @@ MARKUP: Final = (
     "<video src=http://evil.example/a.mp4></video><object data=http://evil.example/o></object>"
 )
 """What acts in a page, each in a way of its own."""
+DRAWING: Final = (
+    "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink' width='9' height='9' "
+    "onload=\"alert('onload')\"><script>alert('inner')</script><script xlink:href='http://evil.example/s.js'/>"
+    "<style>@import url(http://evil.example/s.css);</style>"
+    "<image href='http://evil.example/s.png' width='9' height='9'/><foreignObject width='9' height='9'>"
+    "<body xmlns='http://www.w3.org/1999/xhtml'><iframe src='http://evil.example/f'/>"
+    "<img src='http://evil.example/i.png'/></body></foreignObject><rect width='9' height='9'/></svg>"
+)
+"""An SVG that acts where it is a page of its own, or part of one."""
+DRAWN: Final = DRAWING.replace("<style>@import url(http://evil.example/s.css);</style>", "")
+"""As it is shown as a picture: with a style that names something its source is shown."""
+TABLE: Final = f"<style>{MARKUP}</style><table onclick=\"alert('table')\"><thead><tr><th>head</th></tr></thead></table>"
 STEPS: Final = (
     f"print({MARKUP!r})",
     f"class Page:\n    def __repr__(self): return {MARKUP!r}\n    def _repr_html_(self): return repr(self)\nPage()",
@@ -35,6 +48,9 @@ STEPS: Final = (
     f"import sys; print({MARKUP!r}, file=sys.stderr)",
     f"# {MARKUP}\n'in the code alone'",
     "print('\\x1b]8;;http://evil.example\\x07link\\x1b[31mred')",
+    f"class Drawing:\n    def __repr__(self): return 'd'\n    def _repr_svg_(self): return {DRAWN!r}\nDrawing()",
+    f"class Table:\n    def __repr__(self): return 't'\n    def _repr_html_(self): return {TABLE!r}\nTable()",
+    f"class Styled:\n    def __repr__(self): return 's'\n    def _repr_svg_(self): return {DRAWING!r}\nStyled()",
 )
 TEXT: Final = f"{MARKUP}\n![x](http://evil.example/x.png)\n"
 QUESTION: Final = "<script>alert('question')</script> ![x](http://evil.example/q.png)"
@@ -102,6 +118,9 @@ def test_it_names_no_address_and_has_no_script(page: Page) -> None:
     assert [one for one in found.named if one[0].startswith("on") or not one[1].startswith(("#", "data:"))] == []
     assert page.text.index("Content-Security-Policy") < page.text.index("<style")
     assert "&lt;script&gt;alert(" in page.text
+    assert "<th>head</th>" in page.text
+    assert f'src="data:image/svg+xml;base64,{base64.b64encode(DRAWN.encode()).decode()}"' in page.text
+    assert "[image/svg+xml]\n&lt;svg" in page.text
 
 
 def test_chromium_asks_the_network_for_nothing_and_runs_no_script(page: Page, browser: Chromium) -> None:
@@ -119,6 +138,20 @@ def test_its_policy_holds_even_where_markup_has_got_into_it(browser: Chromium, t
     held = visited(browser, tmp_path / "held.html", META)
     assert (held.requested, held.scripts, held.dialogs) == ((), (), ())
     assert held.blocked
+
+
+def test_a_drawing_acts_where_it_is_a_page_and_not_where_it_is_a_picture(browser: Chromium, tmp_path: Path) -> None:
+    """With no policy at all; the browser tells of each way in which the page does."""
+    drawing = tmp_path / "drawing.svg"
+    drawing.write_text(DRAWING)
+    page = browser.visit(drawing)
+    assert {"onload", "inner"} <= {*page.dialogs}
+    assert {f"http://evil.example/{name}" for name in ("s.js", "s.css", "s.png", "i.png")} <= {*page.requested}
+    picture = tmp_path / "picture.html"
+    data = base64.b64encode(DRAWING.encode()).decode()
+    picture.write_text(f"<!DOCTYPE html><title>x</title><img src='data:image/svg+xml;base64,{data}'>")
+    shown = browser.visit(picture)
+    assert (shown.requested, shown.scripts, shown.dialogs, shown.frames) == ((), (), (), 0)
 
 
 def visited(browser: Chromium, path: Path, meta: str) -> Visit:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_kernel_mcp.notebook.writing.page import META, with_texts_displayed, without_scripts
+from rlm_kernel_mcp.notebook.writing import page as made
+from rlm_kernel_mcp.notebook.writing.page import META, with_displays, without_scripts
 
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head class="x"><meta charset="utf-8"/>
@@ -31,11 +32,35 @@ def test_what_is_no_page_is_none() -> None:
         without_scripts("text")
 
 
-def test_html_of_a_step_is_shown_by_its_source() -> None:
-    """A picture or a link in it would ask another machine, and a frame could look as the page does."""
-    displays = [{"type": "text/html", "place": 1, "text": "<b>x</b>"}]
-    step = {"cell_type": "code", "metadata": {"rlm": {"displays": displays}}, "outputs": []}
+SVG = "<svg xmlns='http://www.w3.org/2000/svg'><path d='M0 0'/></svg>"
+
+
+def shown(*displays: tuple[str, str]) -> list[dict[str, str]]:
+    """As what the page has it."""
+    told = [{"type": kind, "place": 1, "text": text} for kind, text in displays]
+    step = {"cell_type": "code", "metadata": {"rlm": {"displays": told}}, "outputs": []}
     other = {"cell_type": "markdown", "metadata": {"rlm": {"role": "event"}}, "source": "x"}
-    shown, same = with_texts_displayed({"cells": [step, other], "nbformat": 4})["cells"]
-    assert [one["data"] for one in shown["outputs"]] == [{"text/plain": "[text/html]\n<b>x</b>"}]
+    found, same = with_displays({"cells": [step, other], "nbformat": 4})["cells"]
     assert (step["outputs"], same) == ([], other)
+    return [one["data"] for one in found["outputs"]]
+
+
+def test_an_svg_is_a_picture_and_html_is_laid_out() -> None:
+    assert shown(("image/svg+xml", SVG), ("text/html", "<b onclick=x>x</b>")) == [
+        {"image/svg+xml": SVG},
+        {"text/html": "<b>x</b>"},
+    ]
+
+
+def test_what_cannot_be_shown_so_is_shown_by_its_source() -> None:
+    """HTML in which nothing is left to see, an SVG that is none, and Markdown, whose links lead elsewhere."""
+    assert shown(("text/html", "<img src=x>"), ("image/svg+xml", "<svg>"), ("text/markdown", "![x](y)")) == [
+        {"text/plain": "[text/html]\n<img src=x>"},
+        {"text/plain": "[image/svg+xml]\n<svg>"},
+        {"text/plain": "[text/markdown]\n![x](y)"},
+    ]
+
+
+def test_html_beyond_what_a_page_lays_out_is_shown_by_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made, "LAID_OUT_CHARS_MAX", 20)
+    assert [*map(list, shown(*[("text/html", "<b>x</b>")] * 3))] == [["text/html"], ["text/html"], ["text/plain"]]
