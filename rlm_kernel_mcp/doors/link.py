@@ -19,6 +19,7 @@ from rlm_kernel_mcp.doors.door import Arguments, Stream, Tell
 from rlm_kernel_mcp.doors.wire.messages import (
     ANSWER_BYTES_MAX,
     HEAD_BYTES_MAX,
+    HEAD_ITEMS_MAX,
     TEXT_BYTES_MAX,
     Head,
     call_of,
@@ -34,6 +35,7 @@ from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, Vari
 from rlm_kernel_mcp.session.scratch.reports import FilePart, ScratchFiles
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.text.json_items import is_crowded
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.functions.calls import Callee
@@ -275,6 +277,12 @@ def _within_bounds(number: int, call: str, arguments: Arguments, more: Mapping[s
         )
     if len(head) > HEAD_BYTES_MAX:
         raise InvalidInput(f"The other arguments of {call} have {len(head):,} bytes; {HEAD_BYTES_MAX:,} are taken.")
+    if is_crowded(head, HEAD_ITEMS_MAX):
+        raise InvalidInput(
+            f"The other arguments of {call} have more than {HEAD_ITEMS_MAX:,} items (commas and brackets outside of "
+            "texts), and no more are taken.",
+            "Give fewer; one pattern stands for many paths.",
+        )
     return [head, *texts]
 
 

@@ -2,7 +2,7 @@
 
 Is: a count of commas and opening brackets outside of strings. Is not: a parser, nor a bound: each reader has its own.
 Above: `kernel/untrusted/`, `session/answering/backends/replies.py`, `doors/wire/messages.py`,
-`server/transport/lines.py`. Below: nothing.
+`doors/link.py`, `server/transport/lines.py`. Below: nothing.
 
 Read, a text can take thirty times its size in memory, and a second for each megabyte, in which no other thread runs: a
 reader in a thread of its own holds up everybody too. What is honest and large is long texts and pictures.

@@ -455,6 +455,7 @@ async def test_the_end_of_a_host_is_told_to_every_call_and_says_what_may_have_be
             "The argument code of run cannot be said to a host: Object of type set is not JSON serializable",
         ),
         ({"exclude": ["x" * 5_000_000]}, "4,194,304 are taken"),
+        ({"exclude": ["x"] * 100_001}, "have more than 100,000 items"),
     ],
 )
 async def test_what_no_host_would_take_is_refused_before_it_is_sent(arguments: dict[str, Any], words: str) -> None:
