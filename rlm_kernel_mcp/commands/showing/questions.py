@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 from rlm_kernel_mcp.commands.showing.forms import Form
 from rlm_kernel_mcp.commands.showing.pager import paged
@@ -21,8 +21,6 @@ from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts
 from rlm_kernel_mcp.text.markup import fenced
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import counted, damaged_words
-
-TEXTS: Final = ("prompt", "text", "answer")
 
 
 def print_question(store: Store, session_id: str, number: int, form: Form) -> int:
@@ -38,7 +36,7 @@ def print_question(store: Store, session_id: str, number: int, form: Form) -> in
     if not found:
         raise InvalidInput(
             f"Session {session_id} has no question {number:,}.",
-            "Its trace has the number of each question in the line of that question.",
+            f"`rlm-kernel-mcp trace {session_id}` has the number of each question in the line of that question.",
         )
     with paged() if form == "text" else nullcontext():
         if form == "json":
@@ -50,20 +48,17 @@ def print_question(store: Store, session_id: str, number: int, form: Form) -> in
 
 
 def _data(row: SubcallRow, texts: Texts) -> dict[str, Any]:
-    return asdict(row) | {name: None if text is None else safe_text(text) for name, text in _texts(texts)}
-
-
-def _texts(texts: Texts) -> Iterator[tuple[str, str | None]]:
-    return ((name, getattr(texts, name)) for name in TEXTS)
+    return asdict(row) | {name: None if text is None else safe_text(text) for name, text in asdict(texts).items()}
 
 
 def _paragraphs(row: SubcallRow, texts: Texts) -> Iterator[str]:
     """For reading. A fence is longer than any in the text that it is around."""
     fate = row.fate if row.error_code is None else f"{row.fate}, {row.error_code}"
-    yield f"Question {row.number:,} of step {row.step_index:,}, {row.ts}: {fate}"
+    asked_by = "a person's cell" if row.source == "console" else f"step {row.step_index:,}"
+    yield f"Question {row.number:,} of {asked_by}, {row.ts}: {fate}"
     if row.duplicate_of is not None:
         yield f"It is the same as question {row.duplicate_of:,}, and has its answer."
-    kept = [(name, safe_text(text)) for name, text in _texts(texts) if text is not None]
+    kept = [(name, safe_text(text)) for name, text in asdict(texts).items() if text is not None]
     for name, text in kept:
         yield f"{name.capitalize()}, {counted(len(text), 'character')}:\n{fenced(text)}"
     if not kept:

@@ -45,6 +45,8 @@ def settings(tmp_path: Path) -> Settings:
             (SubcallRow("s_1", number, f"2026-11-29T10:00:0{number}Z", step, "mcp", 1, question, **more), packed(texts))
             for number, (step, question, more, texts) in enumerate(asked, start=1)
         ]
+        of_a_cell = SubcallRow("s_1", 5, "2026-11-29T10:00:05Z", 0, "console", 1, 4)
+        rows.append((of_a_cell, packed(Texts("Whose?", None, "ours"))))
         store.subcalls.book("s_1", rows, lambda connection: None)
     return load_settings(Path.cwd(), {"RLM_STATE_DIR": str(tmp_path)})
 
@@ -68,6 +70,12 @@ def test_one_that_was_asked_twice_says_whose_answer_it_has(
     """It was sent once."""
     assert traced(settings, Namespace(**ASKED | {"question": 3})) == 0
     assert "It is the same as question 2, and has its answer.\n" in capsys.readouterr().out
+
+
+def test_one_that_a_person_has_asked_is_of_no_step(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """But of a cell of an attached console."""
+    assert traced(settings, Namespace(**ASKED | {"question": 4})) == 0
+    assert "Question 4 of a person's cell, 2026-11-29T10:00:05Z: answered\n" in capsys.readouterr().out
 
 
 def test_scripts_read_a_question_as_json(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
