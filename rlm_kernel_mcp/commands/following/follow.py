@@ -133,7 +133,7 @@ def follow(store: Store, settings: Settings, session_id: str, *, as_json: bool) 
 def _lines_of(event: dict[str, Any]) -> Iterator[str]:
     """What the record does not have, in words."""
     match event["type"]:
-        case "limit" | "refused" | "restore" if event.get("id"):  # the record has it
+        case "limit" | "refused" if event.get("id"):  # the record has it
             return
         case "limit":
             yield f"{event['ts']} limit reached: {event['limit']}"
