@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from rlm_kernel_mcp.commands.looking.live import NAMED_MAX, has_kernel
+from rlm_kernel_mcp.commands.looking.live import has_kernel, named
 from rlm_kernel_mcp.commands.showing.terminal import is_terminal
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -37,9 +37,8 @@ def the_one(store: Store) -> SessionRecord:
 def _chosen(found: list[SessionRecord]) -> SessionRecord:
     """By its place in the list, or by its id. The question is no output: that may be taken by a program."""
     if not is_terminal(sys.stdin, sys.stderr):
-        more = f" and {len(found) - NAMED_MAX:,} more" if len(found) > NAMED_MAX else ""
-        named = ", ".join(record.session_id for record in found[:NAMED_MAX])
-        raise InvalidInput(f"{len(found):,} sessions have a kernel: {named}{more}.", "Name one of them.")
+        ids = named([record.session_id for record in found])
+        raise InvalidInput(f"{len(found):,} sessions have a kernel: {ids}.", "Name one of them.")
     for place, record in enumerate(found, 1):
         purpose = safe_text(record.question or record.kind)[:PURPOSE_CHARS]
         print(f"{place:>3}  {record.session_id}  {record.last_used_at}  {purpose}", file=sys.stderr)

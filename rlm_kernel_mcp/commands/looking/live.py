@@ -1,8 +1,8 @@
 """The record as the commands read it, and which of its sessions a server drives just now.
 
 Is: opening the store of this user's servers, or saying that it may not be looked at; finding a session of any of them.
-Is not: the store, which a killed server leaves as it was. Above: `sessions.py`, `attach.py`, `trace.py`,
-`kill.py`. Below: the store, `session/listing.py`.
+Is not: the store, which a killed server leaves as it was. Above: `sessions.py`, `attach.py`, `trace.py`, `kill.py`,
+`resume.py`, `files.py`, `choosing.py`. Below: the store, `session/listing.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,7 @@ from rlm_kernel_mcp.store.database.file import FILE_NAME
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 NAMED_MAX: Final = 5
-"""How many live sessions an error names where there is no session of that id, the last used first."""
+"""How many sessions an error names, where there is no session of that id or none is given, the last used first."""
 NEAR: Final = 0.8
 """How alike an id must be to be suggested: two of ten characters may differ or be missing."""
 
@@ -93,14 +93,19 @@ def find_session(store: Store, session_id: str) -> SessionRecord:
         near = difflib.get_close_matches(session_id, [found.session_id for found in recorded], n=1, cutoff=NEAR)
         newest_first = sorted(recorded, key=lambda found: found.last_used_at, reverse=True)
         live = [found.session_id for found in newest_first if is_live(found)]
-        more = f" and {len(live) - NAMED_MAX:,} more" if len(live) > NAMED_MAX else ""
-        known = f"live sessions: {', '.join(live[:NAMED_MAX])}{more}" if live else "there is no live session"
+        known = f"live sessions: {named(live)}" if live else "there is no live session"
         nearest = f"the nearest id is {near[0]}; " if near else ""
         raise SessionNotFound(
             f"There is no session {session_id!r}; {nearest}{known}.",
             "List them with `rlm-kernel-mcp sessions --all`, which lists ended ones too.",
         )
     return record
+
+
+def named(session_ids: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(session_ids) - NAMED_MAX:,} more" if len(session_ids) > NAMED_MAX else ""
+    return ", ".join(session_ids[:NAMED_MAX]) + more
 
 
 def has_kernel(store: Store, record: SessionRecord) -> bool:
