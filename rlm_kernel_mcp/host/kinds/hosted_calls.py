@@ -37,10 +37,12 @@ RUNS: Final = ("run",)
 class HostedCalls(RegistryCalls):
     """The calls of one program, each to the registry that has its session."""
 
+    caller: Caller
+
     def __init__(self, registries: Registries, settings: Settings, caller: Caller) -> None:
         self._registries = registries
         self._settings = settings
-        self.caller = self._person = caller
+        self.caller = caller
         self._used: dict[str, Registry] = {}
         """Where each session was when it was used last."""
         self._calls = Counter[str]()
@@ -50,8 +52,12 @@ class HostedCalls(RegistryCalls):
     async def registry(self, session_id: str | None = None) -> Registry:
         if session_id is None:
             return await self._registries.registry_for(self._settings)
-        registry = self._used[session_id] = await self._registries.of_session(self._settings, session_id)
+        registry = self._used[session_id] = await self._of(session_id)
         return registry
+
+    async def _of(self, session_id: str) -> Registry:
+        """That of a session, which does not become one that the program has used."""
+        return await self._registries.of_session(self._settings, session_id)
 
     async def init_context(self, arguments: Arguments) -> Opened:
         registry = await self.registry()
@@ -85,29 +91,27 @@ class HostedCalls(RegistryCalls):
         """End a session's kernel, whoever uses it: a person asks for that by a command."""
         from rlm_kernel_mcp.host.kinds.persons import end_kernel  # it brings the kernels
 
-        await end_kernel(await self._registries.of_session(self._settings, session_id), session_id, self._person)
+        await end_kernel(await self._of(session_id), session_id, self.caller)
 
     async def reopen_kernel(self, session_id: str) -> None:
         """See that a session has its kernel, also when this program has gone: so it is none that it has used."""
         from rlm_kernel_mcp.host.kinds.persons import reopen_kernel  # as above
 
-        await reopen_kernel(await self._registries.of_session(self._settings, session_id), session_id, self._person)
+        await reopen_kernel(await self._of(session_id), session_id, self.caller)
 
     async def files(self, arguments: Arguments) -> ScratchFiles:
         """What a session's code has written into its scratch directory."""
         from rlm_kernel_mcp.host.kinds.persons import list_files  # as above
 
         session_id = session_id_of(arguments)
-        registry = await self._registries.of_session(self._settings, session_id)
-        return await list_files(registry, session_id, self._person)
+        return await list_files(await self._of(session_id), session_id, self.caller)
 
     async def file_part(self, arguments: Arguments) -> FilePart:
         """Some of one of these files."""
         from rlm_kernel_mcp.host.kinds.persons import file_part  # as above
 
         session_id = session_id_of(arguments)
-        registry = await self._registries.of_session(self._settings, session_id)
-        return await file_part(registry, session_id, self._person, arguments)
+        return await file_part(await self._of(session_id), session_id, self.caller, arguments)
 
     async def let_go(self, session_id: str) -> None:
         """End the kernel of a session that it opened, unless somebody else is using it."""
