@@ -77,16 +77,19 @@ class Taking:
     async def run(self, link: Link) -> None:
         """List the files, and take them out where there is a place for them. Raises: KernelDied, HostEnded, OSError."""
         self.found = await link.files(self.session_id)
-        for file in self.found.files if self.place is not None else ():
+        if self.place is not None:
+            await self._take_out(link, self.place)
+
+    async def _take_out(self, link: Link, place: TakingPlace) -> None:
+        for file in self.found.files:
             one = Taken(file)
             self.taken.append(one)
             if self._failures < FAILURES_MAX:
-                await self._take(link, one, self.place)
+                await self._take(link, one, place)
             else:
                 one.why = f"the kernel did not send the {FAILURES_MAX} files before it"
 
-    async def _take(self, link: Link, one: Taken, place: TakingPlace | None) -> None:
-        assert place is not None
+    async def _take(self, link: Link, one: Taken, place: TakingPlace) -> None:
         one.path, one.why = self._names.given(one.file.name), "the command ended meanwhile"
         try:
             with place.new_file(one.path) as target:

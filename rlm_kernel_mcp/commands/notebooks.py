@@ -10,14 +10,12 @@ import asyncio
 import os
 from argparse import Namespace
 from pathlib import Path
-from typing import Final
 
 from rlm_kernel_mcp.commands.inherited import working_directory
+from rlm_kernel_mcp.commands.parsing.notebooks import ROOTS
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun, written
 from rlm_kernel_mcp.settings import load_settings
-
-ROOTS: Final = "RLM_CONTEXT_ROOTS"
 
 
 def run(options: Namespace) -> int:

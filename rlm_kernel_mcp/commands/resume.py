@@ -28,8 +28,9 @@ def resume(settings: Settings, environ: Mapping[str, str], session_id: str, *, a
         SessionNotFound: there is no such session. SessionFinalized: it needs none any more. SessionBusy: no slot is
             free. InvalidInput: these settings want no host. HostUnavailable, KernelDied, KernelStartFailed.
     """
-    if environ.get("RLM_HOST") == "off" or settings.sandbox_mode == "container":
-        why = "RLM_HOST is off" if environ.get("RLM_HOST") == "off" else "RLM_SANDBOX_MODE is container"
+    is_off = environ.get("RLM_HOST") == "off"
+    if is_off or settings.sandbox_mode == "container":
+        why = "RLM_HOST is off" if is_off else "RLM_SANDBOX_MODE is container"
         raise InvalidInput(
             f"No kernel is started here: it would end with this command, since there is no host where {why}.",
             "Use the session: its next step starts its kernel.",
