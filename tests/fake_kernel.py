@@ -379,6 +379,21 @@ class Fakes:
         return session, self.kernels[-1]
 
 
+class OneRegistry:
+    """The one registry of a host (`Registries`)."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def registry_for(self, _settings: Settings) -> Registry:
+        """It."""
+        return self._registry
+
+    async def of_session(self, _settings: Settings, _session_id: str) -> Registry:
+        """It."""
+        return self._registry
+
+
 @asynccontextmanager
 async def fake_registry(state_dir: Path, **variables: str) -> AsyncIterator[Fakes]:
     """A registry of which nothing but the kernels is a fake. It does nothing by itself: no spare, no idle watch."""

@@ -22,8 +22,7 @@ from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session import finalize
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.trace import reading
-from rlm_kernel_mcp.settings import Settings
-from tests.fake_kernel import DIES, FOREVER, FakeKernel, Fakes, fake_registry
+from tests.fake_kernel import DIES, FOREVER, FakeKernel, Fakes, OneRegistry, fake_registry
 from tests.sessions import WAIT_S
 
 ACTS = "\x1b]0;evil\x07\u202e"
@@ -69,7 +68,7 @@ class HostedPlace(Place):
         if not self._made:
             await self._open()
         registry = self.fakes.registry
-        calls = HostedCalls(Only(registry), registry.settings, registry.own)
+        calls = HostedCalls(OneRegistry(registry), registry.settings, registry.own)
         pidfd = os.pidfd_open(os.getpid())
         try:
             await Conversation(connection, calls).serve(pidfd)
@@ -80,21 +79,6 @@ class HostedPlace(Place):
     async def _end(self) -> None:
         if self._made:
             await self.fakes.registry.close()
-
-
-class Only:
-    """The one registry of a host."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    async def registry_for(self, _settings: Settings) -> Registry:
-        """It."""
-        return self._registry
-
-    async def of_session(self, _settings: Settings, _session_id: str) -> Registry:
-        """It."""
-        return self._registry
 
 
 class Loopbound(ThroughHost):

@@ -17,29 +17,12 @@ from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.context_reports import LoadingReport
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S
-from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import StepReport
-from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.wire import SNAPSHOT
-from tests.fake_kernel import FOREVER, Fakes, fake_registry
+from tests.fake_kernel import FOREVER, FakeKernel, Fakes, OneRegistry, fake_registry
 from tests.sessions import WAIT_S, until
 
 pytestmark = pytest.mark.anyio
-
-
-class Only:
-    """The one registry of a host."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    async def registry_for(self, _settings: Settings) -> Registry:
-        """It."""
-        return self._registry
-
-    async def of_session(self, _settings: Settings, _session_id: str) -> Registry:
-        """It."""
-        return self._registry
 
 
 class Two:
@@ -49,7 +32,7 @@ class Two:
         self.fakes, self.registry = fakes, fakes.registry
         settings = self.registry.settings
         self.callers = [Caller.of(f"client {number}", settings) for number in (1, 2)]
-        self.first, self.second = (HostedCalls(Only(self.registry), settings, caller) for caller in self.callers)
+        self.first, self.second = (HostedCalls(OneRegistry(self.registry), settings, caller) for caller in self.callers)
         self.session = {"session_id": ""}
 
     async def open(self) -> None:
@@ -70,6 +53,18 @@ class Two:
                 return await calls.run({**self.session, "code": FOREVER}, None)
 
         return asyncio.create_task(run())
+
+    async def slow_to_keep(self) -> FakeKernel:
+        """The session's kernel, with a value that is kept when this answers, and not before."""
+        [kernel] = self.fakes.kernels
+        kernel.large = True
+        kernel.deaf.add(SNAPSHOT)
+        await self.first.run({**self.session, "code": "x = 1"}, None)
+        return kernel
+
+    async def keeping(self) -> None:
+        """Return when the session's values are being kept."""
+        await until(lambda: self.registry._sessions[self.session["session_id"]].changing)
 
     async def begun(self) -> None:
         """Return when a step runs."""
@@ -225,12 +220,9 @@ async def test_a_person_s_cell_that_runs_leaves_the_session_to_its_console(tmp_p
 
 async def test_a_client_that_comes_while_the_values_are_kept_has_the_session(tmp_path: Path) -> None:
     async with two(tmp_path) as programs:
-        [kernel] = programs.fakes.kernels
-        kernel.large = True
-        kernel.deaf.add(SNAPSHOT)
-        await programs.first.run({**programs.session, "code": "x = 1"}, None)
+        kernel = await programs.slow_to_keep()
         letting_go = asyncio.create_task(programs.first.let_go(programs.session["session_id"]))
-        await until(lambda: programs.registry._sessions[programs.session["session_id"]].changing)
+        await programs.keeping()
         running = programs.running(programs.second)
         await programs.begun()
         kernel.answer_now()
@@ -243,10 +235,7 @@ async def test_a_client_that_comes_while_the_values_are_kept_has_the_session(tmp
 
 async def test_a_close_waits_for_the_values_as_long_as_the_stop_of_a_kernel_does(tmp_path: Path) -> None:
     async with two(tmp_path) as programs:
-        [kernel] = programs.fakes.kernels
-        kernel.large = True
-        kernel.deaf.add(SNAPSHOT)
-        await programs.first.run({**programs.session, "code": "x = 1"}, None)
+        kernel = await programs.slow_to_keep()
         letting_go = asyncio.create_task(programs.first.let_go(programs.session["session_id"]))
         _, waiting = await asyncio.wait({letting_go}, timeout=2 * SETTLE_S)
         assert waiting
@@ -306,12 +295,9 @@ async def test_a_client_that_comes_while_the_values_are_kept_does_not_keep_a_ker
 ) -> None:
     """A person who ends it means that."""
     async with two(tmp_path) as programs:
-        [kernel] = programs.fakes.kernels
-        kernel.large = True
-        kernel.deaf.add(SNAPSHOT)
-        await programs.first.run({**programs.session, "code": "x = 1"}, None)
+        kernel = await programs.slow_to_keep()
         ending = asyncio.create_task(programs.second.end_kernel(programs.session["session_id"]))
-        await until(lambda: programs.registry._sessions[programs.session["session_id"]].changing)
+        await programs.keeping()
         running = programs.running(programs.first)
         await programs.begun()
         kernel.answer_now()

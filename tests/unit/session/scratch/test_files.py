@@ -13,28 +13,11 @@ from rlm_kernel_mcp.errors import InvalidInput, KernelDied, SessionElsewhere
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.host.kinds.persons import file_part, list_files
 from rlm_kernel_mcp.session.kernels import variables
-from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.scratch.reports import FilePart, ScratchFile, ScratchFiles
-from rlm_kernel_mcp.settings import Settings
-from tests.fake_kernel import FOREVER, FakeKernel, Fakes
+from tests.fake_kernel import FOREVER, FakeKernel, Fakes, OneRegistry
 from tests.sessions import SessionDriver, end_session
 
 pytestmark = pytest.mark.anyio
-
-
-class Here:
-    """The one registry of a host."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    async def registry_for(self, _settings: Settings) -> Registry:
-        """It."""
-        return self._registry
-
-    async def of_session(self, _settings: Settings, _session_id: str) -> Registry:
-        """It."""
-        return self._registry
 
 
 def honest(kernel: FakeKernel, files: dict[str, bytes]) -> None:
@@ -142,7 +125,7 @@ async def test_a_program_s_connection_takes_nothing_over_by_asking(fakes: Fakes,
     """Its end ends no kernel that it has only looked at."""
     session, kernel = await fakes.open()
     honest(kernel, {str(tmp_path): b"x"})
-    calls = HostedCalls(Here(fakes.registry), fakes.registry.settings, fakes.registry.own)
+    calls = HostedCalls(OneRegistry(fakes.registry), fakes.registry.settings, fakes.registry.own)
     asked = {"session_id": session.session_id}
     assert (await calls.files(asked)).files == (ScratchFile(str(tmp_path), 1),)
     assert (await calls.file_part({**asked, "name": str(tmp_path), "offset": 0})).data == "eA=="
