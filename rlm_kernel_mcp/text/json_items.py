@@ -35,7 +35,7 @@ def _may_be_crowded(text: bytes | bytearray, most: int) -> bool:
     """The same, where what stands in strings counts too."""
     count = 0
     for at in range(0, len(text), WINDOW_BYTES):
-        count += _marks(text, at, at + WINDOW_BYTES)
+        count += _marks(text[at : at + WINDOW_BYTES])
         if count > most:
             return True
     return False
@@ -50,6 +50,6 @@ def _without_escapes(window: bytes) -> tuple[bytes, bytes]:
     return whole.replace(rb"\\", b"").replace(rb"\"", b""), rest
 
 
-def _marks(text: bytes | bytearray, *place: int) -> int:
-    """As many as there may be items at most."""
-    return sum(text.count(mark, *place) for mark in (b",", b"[", b"{"))
+def _marks(window: bytes | bytearray) -> int:
+    """As many as there may be items at most: one look at each byte, where three counts would be three."""
+    return len(window) - len(window.translate(None, b",[{"))
