@@ -193,7 +193,7 @@ class KeptAnswers:
         self._has_own |= is_own
         if not is_own:
             self._books.keep(self._session_id, key, answer)
-        if self._has_own:  # in the place of an earlier one
+        if is_own or (self._has_own and question.fresh):  # in the place of an earlier one; else none was found
             self._books.keep(self._session_id, self._own(key), answer)
 
     def at_once(self, keys: Sequence[str]) -> Mapping[str, Kept] | None:

@@ -176,6 +176,22 @@ def test_what_a_session_s_code_says_of_an_answer_reaches_no_other_session() -> N
     played(play)
 
 
+def test_an_answer_that_no_code_has_worded_is_kept_once() -> None:
+    """Also where the session has others of its own: before it was asked, none of those was found."""
+
+    async def play() -> None:
+        books, givens = ScriptedBooks(), Givens()
+        broker = Switchboard(ScriptedBackend(), books=books).broker("s", account())
+        broker.ask(question(1, "a", repair="Say yes."), givens.taker(1))
+        await givens.all(1)
+        assert len(books.answers) == 1
+        broker.ask(question(2, "b"), givens.taker(2))
+        await givens.all(2)
+        assert len(books.answers) == 2
+
+    played(play)
+
+
 def test_questions_are_sent_in_their_order_whatever_their_look_up_takes() -> None:
     """Those of one turn of the loop, and those that come while others are looked up in a thread."""
 
