@@ -31,8 +31,6 @@ FAILED_THEN: Final = "This question failed in the run; the words of that failure
 class RecordedAnswers:
     """Those of one notebook. Any thread may ask."""
 
-    closed = False
-
     def __init__(
         self, answers: Iterable[RecordedAnswer], step_of: Callable[[], int], *, has_children: bool = False
     ) -> None:
@@ -42,11 +40,11 @@ class RecordedAnswers:
         self._ids, self._batches = itertools.count(1), itertools.count(1)
         self._lock = threading.Lock()
         self._of_step: defaultdict[tuple[int, str], deque[RecordedAnswer]] = defaultdict(deque)
-        self._last: dict[str, RecordedAnswer] = {}
+        self._first: dict[str, RecordedAnswer] = {}
         """By question the first answer in the run: for a cell that is no step, and where one asks more often."""
         for one in answers:
             self._of_step[one["step"], one["digest"]].append(one)
-            self._last.setdefault(one["digest"], one)
+            self._first.setdefault(one["digest"], one)
 
     def new_batch(self) -> int:
         """A number for the questions of one call."""
@@ -95,7 +93,7 @@ class RecordedAnswers:
     def _answer(self, digest: str) -> Any:
         with self._lock:
             left = self._of_step.get((self._step_of(), digest))
-            found = left.popleft() if left else self._last.get(digest)
+            found = left.popleft() if left else self._first.get(digest)
         if found is None:
             return SubcallError("off", NONE_RECORDED)
         answer = found.get("answer")

@@ -1,4 +1,4 @@
-"""Who answers what a session's code asks of the host while its step waits: nobody, so far.
+"""Who answers what a session's code asks of the host, as its kernels and steps see it.
 
 Is: the seam for it, which every kernel and every step of a session passes, and the moment at which a kernel is given
 its way to ask. Is not: a channel, or anyone who answers. Above: `session_kernel.py`, `session/session.py`. Below:
@@ -29,8 +29,8 @@ class Answering(Protocol):
     async def open(self, kernel: Kernel) -> None:
         """Give a kernel its way to ask. It has the values that came back, and no step has begun in it.
 
-        Called for the first kernel of a session and for each that replaces one; again for the same kernel where the
-        call was cut off. Its context may still be on its way.
+        Called for the first kernel of a session and for each that replaces one, as soon as it is there; again for the
+        same kernel, once a step needs it, where that did not take it. Its context may still be on its way.
 
         Raises:
             KernelDied: the kernel does not take it.
