@@ -27,8 +27,6 @@ WHOLE_NUMBERS: Final = range(-(1 << 63), 1 << 64)
 """What every reader of JSON can hold; many fail on a longer one."""
 DIGITS_MAX: Final = 20
 """Of such a number, with its sign."""
-_TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
-"""Texts in JSON; one that does not end goes to the end, so that no character is looked at twice."""
 _MAY_BE_LONG: Final = re.compile("[0-9][0-9]{18}")
 """A whole number that may be too long. The first digit by itself: so all else is passed over in a third of the time."""
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -44,7 +42,7 @@ def decode(payload: bytes) -> str:
 
 def json_value(text: str, limit: int) -> tuple[bool, Any]:
     """(True, the value of a JSON text, with every string in it safe to show) if it fits, else (False, its text)."""
-    if len(text) > JSON_EXPANSION * (limit + 1) or is_crowded(text.encode("utf-8", "surrogatepass"), limit // 2 + 1):
+    if len(text) > JSON_EXPANSION * (limit + 1) or _is_crowded(text, limit // 2 + 1):
         return False, text  # each item of what fits takes two characters at least
     try:
         value = parsed(text)
@@ -118,7 +116,7 @@ def plain_object(text: str) -> str:
 
 
 def _plain(text: str) -> Any:
-    if _values(text) > JSON_VALUES_MAX and _values(_TEXTS.sub("", text)) > JSON_VALUES_MAX:
+    if _is_crowded(text, JSON_VALUES_MAX):
         raise NotPlain(f"has more than {JSON_VALUES_MAX:,} brackets and commas")
     try:
         value = (_read_plain_bounded if _MAY_BE_LONG.search(text) else _read_plain)(text)
@@ -134,9 +132,9 @@ def _plain(text: str) -> Any:
 _TOO_DEEP: Final = f"is nested more than {JSON_DEPTH_MAX} levels deep"
 
 
-def _values(text: str) -> int:
-    """About how many values it has; those in texts count too."""
-    return text.count(",") + text.count("[") + text.count("{")
+def _is_crowded(text: str, most: int) -> bool:
+    """Whether it has more items than so many (`text/json_items.py`)."""
+    return is_crowded(text.encode("utf-8", "surrogatepass"), most)
 
 
 def _written_anew(value: Any) -> str:
