@@ -2,7 +2,7 @@
 
 Is: the hiding, and what pandas is told once pyarrow has come: pandas asks whether it is there when pandas is imported,
 and keeps the answer. Is not: a wall; that the library can be mapped then is the plan's (`walls/plan.py`), and whether a
-step may import it the allowlist's. Above: `in_kernel/preload.py`. Below: the standard library.
+step may import it the allowlist's. Above: `in_kernel/preload.py`. Below: `arrival.py`.
 
 pyarrow starts threads as it is imported, and a fork would carry their locks and not them.
 """
@@ -10,14 +10,15 @@ pyarrow starts threads as it is imported, and a fork would carry their locks and
 from __future__ import annotations
 
 import ast
-import importlib.abc
-import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from functools import partial
+from importlib.machinery import ExtensionFileLoader
 from types import CodeType, ModuleType
 from typing import Any, Final
+
+from rlm_kernel_mcp.in_kernel.libraries.arrival import at_arrival
 
 ARROW: Final = "pyarrow"
 PANDAS: Final = "pandas"
@@ -44,7 +45,7 @@ def hidden(names: Sequence[str]) -> Iterator[None]:
     if ARROW in absent and ANSWERS in sys.modules:
         _keep_strings_of_python()
         # Read from disk here, once for all forks.
-        sys.meta_path.insert(0, _Arrival(_left_out(sys.modules)))
+        at_arrival(ARROW, partial(_tell_pandas, _left_out(sys.modules)))
 
 
 def _keep_strings_of_python() -> None:
@@ -73,7 +74,7 @@ def _left_out(modules: dict[str, ModuleType]) -> Parts:
     return parts
 
 
-def _tell_pandas(library: ModuleType, parts: Parts) -> None:
+def _tell_pandas(parts: Parts, library: ModuleType) -> None:
     """Have pandas ask again, give the answers to its modules, and run what they left out."""
     answers = sys.modules[ANSWERS]
     spec: Any = answers.__spec__
@@ -96,35 +97,3 @@ def _tell_pandas(library: ModuleType, parts: Parts) -> None:
 
 def _is_compiled(module: ModuleType) -> bool:
     return module.__spec__ is not None and isinstance(module.__spec__.loader, ExtensionFileLoader)
-
-
-class _Arrival(importlib.abc.MetaPathFinder):
-    """Waits for the first import of pyarrow."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """What the other finders find, with pandas told behind the library's own code."""
-        del path, target
-        if fullname != ARROW:
-            return None
-        sys.meta_path.remove(self)
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            sys.meta_path.insert(0, self)  # an import that fails, or is interrupted, is not the last
-        if spec is not None and spec.loader is not None:
-            loader: Any = spec.loader
-            execute = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                _tell_pandas(module, self._parts)
-                if self in sys.meta_path:
-                    sys.meta_path.remove(self)
-
-            loader.exec_module = exec_module
-        return spec
