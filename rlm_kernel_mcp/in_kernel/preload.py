@@ -58,9 +58,9 @@ LATE: Final = (
 )
 """Modules that IPython and asyncio import when something is used for the first time."""
 MISSING: Final = (
-    "the policy needs the module {name!r}, which this Python cannot import ({why}). Install this package with its "
-    "extra [data] where the server runs (checkout: bin/setup --with data; container mode: bin/build-image --with numpy "
-    "pandas pyarrow matplotlib), or choose another kernelspec (RLM_KERNEL)."
+    "the policy needs the module {name!r}, which this Python cannot import ({why}). Install it where the server runs: "
+    "for rlm-python-data this package with its extra [data] (checkout: bin/setup --with data; container mode: "
+    "bin/build-image --with numpy pandas pyarrow matplotlib). Or choose another kernelspec (RLM_KERNEL)."
 )
 OURS: Final = ("rlm_kernel_mcp.in_kernel.ipython.app", "rlm_kernel_mcp.in_kernel.channels.figures")
 
