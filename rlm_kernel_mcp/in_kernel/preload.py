@@ -17,7 +17,6 @@ from rlm_kernel_mcp.in_kernel.libraries import random_numbers
 from rlm_kernel_mcp.in_kernel.libraries.hidden import hidden
 from rlm_kernel_mcp.in_kernel.libraries.one_thread import require_one_thread
 from rlm_kernel_mcp.in_kernel.libraries.settings import own_settings
-from rlm_kernel_mcp.in_kernel.tables import writing
 
 LATE: Final = (
     "IPython.core.completer",
@@ -87,7 +86,10 @@ def preload(policy: dict[str, Any]) -> None:
     require_one_thread("what every kernel imports")
     _import_of_policy(policy["imports"])
     random_numbers.note()
-    writing.note()
+    if "pandas" in sys.modules:
+        from rlm_kernel_mcp.in_kernel.tables import writing  # 4 ms, which no other kernel has to pay
+
+        writing.note()
     from rlm_kernel_mcp.in_kernel.ipython.app import make_shell
     from rlm_kernel_mcp.in_kernel.namespace.mapped_text import why_not
 
