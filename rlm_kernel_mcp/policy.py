@@ -66,7 +66,7 @@ class Limits(_Part):
     """Memory that the session's own data may take, beyond what the bare kernel takes."""
 
     libraries_mb: int = Field(default=0, ge=0, le=65_536)
-    """Address space beside it for what is imported `at_first_use`; a session that imports none has it for data."""
+    """Address space beside it for what is imported `at_first_use`; all that is resident counts as `memory_mb`."""
 
     step_cpu_s: int = Field(ge=1, le=86_400)
     """Processor time of one step, over all its threads."""
