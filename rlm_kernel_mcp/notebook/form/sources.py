@@ -90,15 +90,16 @@ class NamedSource:
         is_json, prefix = row.get("kind") == "json", row.get("prefix", "")
         if type(prefix) is not str:
             raise InvalidInput(f"The prefix of the context {name} is not a text.", CORRECT)
-        source = ContextSource(name=name, prefix=prefix, is_json=is_json, **_place(name, row, directory))
-        return cls(name, digest, is_json, is_first, source, _file(row))
+        text = _text(row)
+        file = _file(row) if text is None else ""
+        place = {"text": text} if text is not None else _place(name, row, file, directory)
+        source = ContextSource(name=name, prefix=prefix, is_json=is_json, **place)
+        return cls(name, digest, is_json, is_first, source, file)
 
 
-def _place(name: str, row: Mapping[str, Any], directory: str | None) -> dict[str, Any]:
-    """Where its text is: the fields of a `ContextSource`."""
-    if (text := _text(row)) is not None:
-        return {"text": text}
-    if file := _file(row):
+def _place(name: str, row: Mapping[str, Any], file: str, directory: str | None) -> dict[str, Any]:
+    """Where its text is, if the notebook has not got it: the fields of a `ContextSource`."""
+    if file:
         return {"paths": (file,), "working_dir": directory}
     paths, exclude = _texts(row.get("paths")), _texts(row.get("exclude", []))
     if not paths or exclude is None:
@@ -122,8 +123,7 @@ def _text(row: Mapping[str, Any]) -> str | None:
 def _file(row: Mapping[str, Any]) -> str:
     """The name of the file that has its text: no path, so that it lies in a directory that may be read, or nowhere."""
     file = row.get("file")
-    is_name = type(file) is str and "/" not in file and file not in ("", ".", "..")
-    return str(file) if is_name and _text(row) is None else ""
+    return file if type(file) is str and "/" not in file and file not in (".", "..") else ""
 
 
 def _texts(value: object) -> tuple[str, ...] | None:

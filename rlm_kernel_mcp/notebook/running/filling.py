@@ -119,7 +119,8 @@ class NotebookFiller:
         except InvalidInput as error:
             return nothing_read(safe_text(f"{error.message} {error.next_step}"))
         try:
-            problem = await self._loaded(hand, found.sources(self._directory), room)
+            sources = await asyncio.to_thread(found.sources, self._directory)
+            problem = await self._loaded(hand, sources, room)
         except InvalidInput as error:
             problem = f"{error.message} {error.next_step}"
         return await asyncio.to_thread(found.recorded, safe_text(problem))
