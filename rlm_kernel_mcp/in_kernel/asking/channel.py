@@ -12,7 +12,6 @@ What a thread asks it sends itself where that waits for nothing, which takes hal
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
 import json
 import socket
@@ -23,7 +22,7 @@ from json.encoder import JSONEncoder
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
-from rlm_kernel_mcp.in_kernel.asking.items import Item, row_of, write_text
+from rlm_kernel_mcp.in_kernel.asking.items import Item, TextPipe, row_of, write_text
 from rlm_kernel_mcp.in_kernel.asking.outgoing import Frame, Outgoing
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting, give
 from rlm_kernel_mcp.questions_wire import (
@@ -203,7 +202,7 @@ class Channel:
 
         Raises: ValueError: nobody waits there, or its text has been sent.
         """
-        pipe = io.FileIO(descriptor, "w")  # it is closed with whoever is to write, if that never comes to it
+        pipe = TextPipe(descriptor)
         waiting = self._waiting.get(number)
         if waiting is None or waiting.text is None or not isinstance(waiting.at, Gate):
             pipe.close()

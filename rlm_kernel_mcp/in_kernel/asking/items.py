@@ -32,6 +32,16 @@ class Item:
     """Whether its text is too long for a frame, and goes to the host when that asks for it."""
 
 
+class TextPipe(io.FileIO):
+    """Where a long text goes, once. It is closed with whoever is to write, if that never comes to it."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "w")
+
+    def __del__(self) -> None:
+        self.close()  # before Python warns that nobody has: the answer may come first, and then nobody is to
+
+
 def write_text(text: str, pipe: io.FileIO) -> None:
     """All of a text, as the methods of `str` have it: those of a subclass are the session's own code."""
     with pipe, contextlib.suppress(BrokenPipeError):  # the host does not want it any more, and says why

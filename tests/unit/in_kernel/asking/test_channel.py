@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -279,6 +280,20 @@ def test_a_text_that_the_host_does_not_want_any_more_is_no_error() -> None:
         gate.wait()
         end(channel)
     assert str(asked[0].given) == "too_large: no room"
+
+
+def test_the_pipe_of_a_text_that_nobody_comes_to_write_is_closed_without_a_warning() -> None:
+    """Its answer came first. Warnings are errors in this suite."""
+    ours, theirs = socket.socketpair()
+    reader, writer = os.pipe()
+    with ours, os.fdopen(reader, "rb") as pipe:
+        channel, asked, gate = Channel(theirs.detach(), lambda: "step"), list[Waiting](), Gate()
+        channel.ask([Item("q", "x" * 500_000, comes=True)], {"batch": 1, "kind": "rlm", "of": 1}, asked, gate)
+        channel.send_text(1, writer)
+        end(channel)
+        del channel, asked, gate
+        gc.collect()
+        assert pipe.read() == b""
 
 
 @pytest.mark.parametrize(
