@@ -162,6 +162,7 @@ def test_ctrl_c_takes_a_cell_back_that_waits_behind_the_agents_step(
     assert [event["summary"] for event in events if event["source"] == "console"] == ["agents + 1"]
 
 
+@pytest.mark.slow
 def test_a_kernel_that_takes_nothing_back_holds_nobody_up(any_client: LineClient) -> None:
     """A session's code can have its kernel answer no interrupt: pressed again, Ctrl-C leaves the cell to it."""
     session_id = any_client.open_session()

@@ -52,6 +52,7 @@ def test_the_demo_has_a_host_by_default_which_nobody_else_finds_and_which_ends_w
     assert not any(str(short_dir) in " ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
 
 
+@pytest.mark.slow
 def test_the_demo_says_a_refusal_in_one_line_and_fails() -> None:
     """A package that is not there: the server's words, no traceback."""
     done = demo("no_such_package")

@@ -27,6 +27,7 @@ def attack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackSe
         yield made
 
 
+@pytest.mark.slow
 def test_a_kernel_that_may_ask_has_the_same_walls_and_one_socket_more(attack_server: AttackServer) -> None:
     """An unnamed one, whose other end the host holds; each thread of it is locked, those of the channel too."""
     code = "got = llm_query_batched(['p'])[0]; got.code if isinstance(got, SubcallError) else got"

@@ -29,6 +29,7 @@ def attack_server(scripted: Scripted, tmp_path_factory: pytest.TempPathFactory) 
         yield made
 
 
+@pytest.mark.slow
 def test_a_question_that_asks_claude_for_files_reaches_one_that_has_neither_tool_nor_file(
     attack_server: AttackServer, scripted: Scripted
 ) -> None:

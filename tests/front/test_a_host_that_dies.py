@@ -36,6 +36,7 @@ def test_an_idle_client_goes_on_where_it_was(hosts: Hosts) -> None:
     assert client.end() == 0
 
 
+@pytest.mark.slow
 def test_a_call_in_flight_is_answered_with_its_own_id_and_says_that_it_may_have_run(hosts: Hosts) -> None:
     client, neighbour = hosts.client("a"), hosts.client("b")
     for one in (client, neighbour):

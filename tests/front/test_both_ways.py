@@ -57,10 +57,8 @@ REFUSED: Final[dict[str, tuple[str, tuple[str, ...], dict[str, str]]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "what",
-    [pytest.param(one, marks=[] if one == "a kernelspec without a policy" else pytest.mark.slow) for one in REFUSED],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("what", REFUSED)
 def test_what_is_refused_is_refused_in_the_same_words_with_the_same_status(hosts: Hosts, what: str) -> None:
     shell, options, env = REFUSED[what]
     by_host, alone = (ended(hosts, way, shell, *options, env=env) for way in WAYS)

@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.front.hosts import Hosts
 from tests.mcp.line_client import LineClient
 from tests.warm.python import run_python
@@ -51,6 +53,7 @@ def test_what_a_step_has_written_can_be_listed_and_taken_out(hosts: Hosts, tmp_p
     assert client.run(session_id, "begun")["result"] == "1"
 
 
+@pytest.mark.slow
 def test_of_a_session_whose_kernel_has_ended_there_is_nothing(hosts: Hosts) -> None:
     """It says so, and starts none."""
     client, session_id = opened(hosts)
@@ -61,6 +64,7 @@ def test_of_a_session_whose_kernel_has_ended_there_is_nothing(hosts: Hosts) -> N
     assert (told.returncode, "ended with the last one" in told.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_of_a_server_without_a_host_nobody_can_be_asked(hosts: Hosts) -> None:
     client, session_id = opened(hosts, {"RLM_HOST": "off"})
     told = command(hosts, "files", session_id)

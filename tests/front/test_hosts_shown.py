@@ -27,6 +27,7 @@ def doctor(hosts: Hosts) -> list[str]:
     return list(host_lines(load_settings(Path.cwd(), environ), environ))
 
 
+@pytest.mark.slow
 def test_hosts_are_told_with_their_clients_and_sessions_to_scripts_and_to_people(hosts: Hosts) -> None:
     """Who asks is no client."""
     first, second = hosts.client("a"), hosts.client("b")

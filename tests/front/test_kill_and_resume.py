@@ -33,6 +33,7 @@ def kernel_pid(hosts: Hosts, session_id: str) -> int:
     return record_of(hosts.directory / "state", session_id).kernel_pid
 
 
+@pytest.mark.slow
 def test_a_kernel_that_was_ended_by_a_command_is_back_on_use_with_its_values(hosts: Hosts) -> None:
     """The client need not know of it: its next step says what happened. A second time there is nothing to end."""
     client, session_id = opened(hosts)

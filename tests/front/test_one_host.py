@@ -25,6 +25,7 @@ def test_a_session_works_through_a_front(hosts: Hosts) -> None:
     assert hosts.pid() is not None
 
 
+@pytest.mark.slow
 def test_a_front_has_next_to_nothing_of_its_own(hosts: Hosts) -> None:
     client = hosts.client()
     client.initialize()
@@ -34,6 +35,7 @@ def test_a_front_has_next_to_nothing_of_its_own(hosts: Hosts) -> None:
     assert front.children() == []
 
 
+@pytest.mark.slow
 def test_fronts_that_begin_at_once_have_one_host(hosts: Hosts) -> None:
     clients = [hosts.client(f"client{number}") for number in range(30)]
     asked = [client.send("initialize", _INITIALIZE) for client in clients]

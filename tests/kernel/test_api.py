@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+import pytest
 
 from tests.parts import ROOT
 from tests.sessions import WAIT_S
@@ -74,6 +75,7 @@ def test_the_five_lines_of_the_readme_do_what_they_say_and_leave_nothing(short_d
     assert "ResourceWarning" not in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_interrupts_the_step_and_a_program_that_forgets_to_close_leaves_no_kernel(short_dir: Path) -> None:
     """The session goes on after it; the end of the program is that of its kernels."""
     program = subprocess.Popen(

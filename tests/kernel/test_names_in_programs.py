@@ -91,6 +91,7 @@ def names_of_a_kernel() -> set[str]:
     return found - {FILE}
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_what_programs_name_of_a_kernel_is_there(any_session: SessionDriver) -> None:
     """In a real kernel; the one name that only older trees have shows that another would be seen."""

@@ -851,6 +851,7 @@ def test_max_runtime_interrupts_a_step_in_the_middle(client: LineClient) -> None
     stopped_by(client, session_id, "timeout")
 
 
+@pytest.mark.slow
 def test_the_time_between_steps_does_not_count(client: LineClient) -> None:
     """Only a step that executes uses up runtime."""
     session_id = client.open_session()

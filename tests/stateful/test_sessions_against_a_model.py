@@ -324,6 +324,7 @@ def connection() -> Iterator[Connection]:
         opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_sessions_answer_as_the_model_says(connection: Connection) -> None:
     """In any order of calls, with several sessions side by side."""

@@ -15,7 +15,7 @@ LIKE_ANOTHER = {
     *("small objects taken again and again", "threads that work", "a flood of long lines on both streams"),
     *("a flood of displayed values", "backtracking of a regular expression", "a large power"),
     *("a sum in C that looks at no signal", "an endless iterator in C", "signals ignored"),
-    "a flood of the descriptors 1 and 2",
+    *("a flood of the descriptors 1 and 2", "C code behind blocked signals that keeps the interpreter lock"),
 }
 """What another bomb does too in what stops it; the fast part has one of each kind."""
 Bomb = TypeVar("Bomb", Endless, Ending)

@@ -75,7 +75,8 @@ def outside(machine: Machine, session: str) -> Path:
     return Path(machine.record(session).connection_file).parents[1] / "w"
 
 
-@pytest.mark.parametrize("machine", ["ns-allowlist", pytest.param("ns-any", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["ns-allowlist", "ns-any"], indirect=True)
 def test_a_full_scratch_folder_ends_at_its_quota_and_leaves_nothing(machine: Machine) -> None:
     """Whatever fills it; nothing of it is ever on the host's disk, and a fresh kernel's is empty."""
     session = machine.open_session()

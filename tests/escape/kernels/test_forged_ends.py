@@ -52,11 +52,12 @@ IN_BOTH_THREADS: Final = ("the main thread", "the control thread")
 """What is charged is the process's time, wherever it was spent: the other ways are slow."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "ways"),
     [
         pytest.param(CLAIMS["both"], IN_BOTH_THREADS, id="both, in both threads"),
-        *(pytest.param(claim, tuple(WAYS), id=name, marks=pytest.mark.slow) for name, claim in CLAIMS.items()),
+        *(pytest.param(claim, tuple(WAYS), id=name) for name, claim in CLAIMS.items()),
     ],
 )
 def test_what_runs_on_behind_a_forged_end_is_charged(

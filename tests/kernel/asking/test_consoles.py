@@ -33,6 +33,7 @@ async def attached(connection_file: Path, *cells: str) -> None:
         assert await process.wait() == 0
 
 
+@pytest.mark.slow
 async def test_a_console_s_cell_asks_and_is_no_step(pair: Pair) -> None:
     """However early its question comes. What it leaves in a thread is stopped at its end."""
     await pair.session.ok("1")

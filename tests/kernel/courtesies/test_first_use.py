@@ -44,7 +44,9 @@ async def test_without_that_the_same_library_is_loaded_ahead(tmp_path: Path) -> 
         assert (await session.ok(f"import {LATE}\n{LATE}.Profiler.__name__")).result == "'Profiler'"
 
 
-@pytest.mark.parametrize("at_first_use", [[], ["no_such_library"]], ids=["ahead", "at_first_use"])
+@pytest.mark.parametrize(
+    "at_first_use", [[], pytest.param(["no_such_library"], marks=pytest.mark.slow)], ids=["ahead", "at_first_use"]
+)
 async def test_a_kernel_that_lacks_what_its_policy_needs_is_refused_with_what_brings_it(
     tmp_path: Path, at_first_use: list[str]
 ) -> None:

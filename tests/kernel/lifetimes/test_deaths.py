@@ -207,6 +207,7 @@ async def test_nothing_outlives_the_host(tmp_path: Path, short_dir: Path, end: s
     assert list((short_dir / "rlm").iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_a_spare_kernel_that_dies_as_it_is_handed_over_is_replaced_by_another(tmp_path: Path) -> None:
     """Neither a new session nor one that needs a fresh kernel hears of it."""
     async with open_registry(tmp_path) as registry:

@@ -252,6 +252,7 @@ async def test_a_person_at_a_console_holds_off_the_idle_stop(tmp_path: Path, mon
         assert not driver.session.has_kernel
 
 
+@pytest.mark.slow
 async def test_a_session_that_is_idle_for_long_is_let_go_and_comes_back(tmp_path: Path) -> None:
     """Neither its lock nor itself stays; another server has it then, and tells why its kernel was stopped."""
     async with open_registry(tmp_path, RLM_IDLE_TIMEOUT_S="1") as first, open_registry(tmp_path) as second:

@@ -54,6 +54,7 @@ async def test_an_idle_session_s_kernel_is_stopped_and_comes_back_on_use(tmp_pat
         assert (lost(report), restored(report)) == ({}, {"x"} | OWN)
 
 
+@pytest.mark.slow
 async def test_a_session_whose_step_runs_is_not_idle(tmp_path: Path) -> None:
     """However long it runs without anybody asking."""
     async with open_registry(tmp_path, RLM_IDLE_TIMEOUT_S="1") as registry:
@@ -121,6 +122,7 @@ async def test_a_killed_kernel_s_place_is_its_session_s(two_places: Registry) ->
     await second.interrupt()
 
 
+@pytest.mark.slow
 async def test_sessions_that_are_opened_at_once_never_have_more_kernels_than_places(two_places: Registry) -> None:
     """Eight at once, each with a step; each keeps what it made."""
     most = 0

@@ -48,9 +48,10 @@ async def failure(session: SessionDriver, code: str) -> str:
     return error.ename
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "memory_mb"),
-    [(384 * MB, 128), pytest.param(10 * GB, 1024, marks=pytest.mark.slow)],
+    [(384 * MB, 128), (10 * GB, 1024)],
     ids=["384 MB at 128 MB", "10 GB at 1 GB"],
 )
 async def test_reading_all_of_a_large_file_leaves_the_kernel_alive_and_the_watch_unmoved(

@@ -89,6 +89,7 @@ async def test_what_a_session_over_a_text_said_is_said_again(registry: Registry,
     assert [one.label for one in runs if one.why] == []
 
 
+@pytest.mark.slow
 async def test_sources_are_loaded_again_and_a_further_one_comes_with_its_cell(
     logs: SessionDriver, sources: Path, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ async def test_a_step_that_ended_its_kernel_is_not_run_again(registry: Registry,
     assert (runs["step 3"].said.result, runs["step 3"].why) == ("5", ("restore",))
 
 
+@pytest.mark.slow
 async def test_questions_are_answered_from_the_notebook(registry: Registry, tmp_path: Path) -> None:
     """With a schema too; one that was never asked fails with a sentence, and nobody is asked."""
     books = StoreBooks(registry.store, registry._writer, AGENT, is_cached=True, day_max=0)

@@ -515,6 +515,7 @@ async def test_many_steps_at_once_after_each_other_keep_the_newest_values(sessio
     assert lost(report) == {}
 
 
+@pytest.mark.slow
 async def test_one_session_s_snapshot_does_not_hold_another_s(registry: Registry) -> None:
     """16 sessions, of which each keeps something at the same time."""
     sessions = await asyncio.gather(*(SessionDriver.open(registry, f"context {n}") for n in range(8)))

@@ -133,6 +133,7 @@ def test_a_fork_server_refuses_to_serve_with_a_second_thread_and_names_the_modul
     assert "importing 'with_a_thread' left this process with 2 threads" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 async def test_an_end_does_not_wait_for_a_fork_that_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,6 +164,7 @@ def told_by(asked: asyncio.Event, fork: Callable[..., Awaitable[None]]) -> Calla
     return fork_and_tell
 
 
+@pytest.mark.slow
 async def test_a_fork_server_that_is_ready_only_when_the_server_ends_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,13 +76,14 @@ def answers(python: Path, state: Path, *codes: str) -> list[str]:
     return ended.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "install",
     [
         as_a_whole,
-        pytest.param(one_by_one, marks=pytest.mark.slow),
-        pytest.param(file_by_file, marks=pytest.mark.slow),
-        pytest.param(by_a_path_file, marks=pytest.mark.slow),
+        one_by_one,
+        file_by_file,
+        by_a_path_file,
     ],
 )
 def test_a_kernel_starts_and_reads_what_its_packages_read_later(

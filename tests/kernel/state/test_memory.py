@@ -76,6 +76,7 @@ async def test_the_same_holds_at_small_limits_also_after_small_pieces(tmp_path: 
             await session.ok(ASK)
 
 
+@pytest.mark.slow
 async def test_no_kind_of_failing_step_keeps_what_it_held(roomy: SessionDriver) -> None:
     """Each takes more than the fifth that may be missing after it."""
     for step in STEPS:

@@ -109,6 +109,7 @@ async def test_very_many_flushes_are_few_messages_and_nothing_is_lost(any_regist
     await session.finalize(text="done")
 
 
+@pytest.mark.slow
 async def test_a_listener_that_does_not_read_takes_nothing_from_the_step(any_registry: Registry) -> None:
     """A person's console that is stopped: the step's output is whole, its kernel no larger."""
     session = await SessionDriver.open(any_registry)

@@ -56,6 +56,7 @@ def test_sessions_lists_the_live_ones_and_all_the_others_on_request(
     assert any(line.startswith(ended) and "finalized" in line for line in rlm("sessions", "--all").stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_a_misspelt_session_id_is_told_a_few_live_ones_and_how_many_more(client: LineClient, rlm: Command) -> None:
     """The last used first; a server may have thousands."""
     opened = [client.open_session() for _ in range(7)]
@@ -122,6 +123,7 @@ def test_trace_prints_every_step_in_full_and_acts_on_no_terminal(session_id: str
     assert "\u202e" not in done.stdout
 
 
+@pytest.mark.slow
 def test_live_means_the_same_to_the_command_and_to_the_tool(tmp_path: Path, rlm: Command) -> None:
     """What something can still be run in, also where its server has ended: it comes back on use."""
     directory = tmp_path / "server"

@@ -83,6 +83,7 @@ def test_damaged_rows_are_left_out_and_said_and_everything_else_goes_on(serve: S
     ]
 
 
+@pytest.mark.slow
 def test_a_letter_of_the_schema_costs_the_record_and_no_call(serve: Serve, tmp_path: Path) -> None:
     """It made every call INTERNAL_ERROR for good."""
     sessions_of(serve)

@@ -107,6 +107,7 @@ def test_a_client_that_does_not_read_cannot_hold_the_server(server: LineClient) 
     assert left_over(processes, WAIT_S) == []
 
 
+@pytest.mark.slow
 def test_answers_that_were_due_before_the_end_of_input_are_given(server: LineClient) -> None:
     """A call in flight at the end is answered too, with the news that the connection closed."""
     server.initialize()

@@ -129,7 +129,8 @@ def test_a_wrong_command_line_is_refused() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("mode", ["legacy", pytest.param("auto", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_the_sdk_s_own_client_opens_a_session_in_both_protocol_eras(
     tmp_path: Path, mode: str, start: tuple[tuple[str, ...], Mapping[str, str]]
 ) -> None:

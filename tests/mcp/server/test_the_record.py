@@ -110,7 +110,8 @@ def removed(state: Path) -> None:
     shutil.rmtree(state)
 
 
-@pytest.mark.parametrize("meddle", [pytest.param(replaced, marks=pytest.mark.slow), removed])
+@pytest.mark.slow
+@pytest.mark.parametrize("meddle", [replaced, removed])
 def test_a_live_session_outlives_its_store(
     serve: Callable[[str], LineClient], tmp_path: Path, meddle: Callable[[Path], None]
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_context_without_a_character_is_said_to_be_empty(client: LineClient, f
     assert "The context is empty: its documents hold no character." in text_of(result)
 
 
+@pytest.mark.slow
 def test_a_context_of_fifty_megabytes_comes_through_whole(client: LineClient) -> None:
     """As one line on the wire."""
     text = "0123456789" * 5_000_000

@@ -315,6 +315,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_the_server_ends_with_its_client_though_another_holds_the_pipe(
     tmp_path: Path, start: tuple[tuple[str, ...], Mapping[str, str]]
 ) -> None:

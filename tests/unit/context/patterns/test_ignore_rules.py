@@ -26,6 +26,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository_in(tmp_path_factory.mktemp("repository"))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**64))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_directory_has_the_files_that_git_does_not_ignore(repository: Path, seed: int) -> None:

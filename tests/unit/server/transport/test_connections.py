@@ -27,6 +27,7 @@ pytestmark = pytest.mark.anyio
 PING = b'{"jsonrpc":"2.0","id":"%d","method":"ping"}\n'
 
 
+@pytest.mark.slow
 async def test_fifty_connections_that_came_and_went_leave_nothing_behind() -> None:
     """One server had one client, and its threads ended with the process; here the process goes on."""
     timer = asyncio.get_running_loop().call_later(WAIT_S, int)  # as other tests' registries have
@@ -99,12 +100,14 @@ TROUBLES: Final = (
 )
 ONE_WAY: Final = ("pipes", "sockets")
 """A terminal is one for both directions, of which none can be closed alone."""
+IN_FAST: Final = (does_not_read, stops_in_the_middle_of_a_line)
+"""One in which the host has more to say, and one in which it waits for more; the other troubles are slow."""
 
 
 @pytest.mark.parametrize(
     ("trouble", "kind"),
     [
-        pytest.param(trouble, kind, marks=[] if kind == ONE_WAY[0] else [pytest.mark.slow])
+        pytest.param(trouble, kind, marks=[] if kind == ONE_WAY[0] and trouble in IN_FAST else [pytest.mark.slow])
         for trouble in TROUBLES
         for kind in (ONE_WAY if trouble is has_closed_its_stdout else KINDS)
     ],

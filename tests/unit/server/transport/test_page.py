@@ -64,12 +64,10 @@ def asked_in(said: bytes) -> list[Any]:
 
 
 SHORT, REFUSED = "short", "refused"
-"""The first is the one case of the fast part: a case kills a host at every one of its moments."""
 
 
-@pytest.mark.parametrize(
-    "case", [SHORT, *(pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != SHORT)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_every_request_gets_one_true_answer_and_is_served_at_most_once(case: str) -> None:
     """Killed before each call to the operating system in turn, and followed by another host on the same pipes."""
     moments = 0

@@ -53,6 +53,7 @@ def test_the_undertaker_removes_exactly_what_the_engine_lists_once_its_input_end
     assert removal == "rm --force --volumes --ignore --time 0 c1 c2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "asked"),
     [
