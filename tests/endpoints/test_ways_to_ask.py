@@ -26,6 +26,7 @@ CEILINGS: Final = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_console_s_question_is_booked_as_a_console_s(tmp_path: Path) -> None:
     """It is charged to its session, kept as any other answer, and part of no step."""

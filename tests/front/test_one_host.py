@@ -90,6 +90,7 @@ def test_a_handle_works_from_a_client_with_other_kernel_settings_also_while_its_
     assert hosts.count() == 1
 
 
+@pytest.mark.slow
 def test_each_client_has_its_own_roots_and_working_directory(hosts: Hosts) -> None:
     first, second = hosts.client("a"), hosts.client("b")
     for client in (first, second):

@@ -101,6 +101,7 @@ async def test_what_programs_name_of_a_kernel_is_there(any_session: SessionDrive
     assert missing.result == repr([OF_OLDER_TREES])
 
 
+@pytest.mark.slow
 def test_what_programs_import_of_the_package_is_there() -> None:
     """With what they set or call of it: `ProcessState.put_back = ...` would make a name that nobody calls."""
     found: set[tuple[str, str]] = set()

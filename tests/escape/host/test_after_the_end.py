@@ -23,6 +23,7 @@ def has_used(kernel: Kernel, cpu_ms: int) -> bool:
     return kernel.process.cpu_ms() > cpu_ms
 
 
+@pytest.mark.slow
 async def test_what_runs_on_is_charged_to_the_next_step(registry: Registry) -> None:
     """Where it is not enough to end the session."""
     session = await SessionDriver.open(registry)

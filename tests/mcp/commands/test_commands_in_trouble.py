@@ -286,7 +286,8 @@ def test_output_that_cannot_be_written_is_told(state: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "rlm-kernel-mcp: No space left on device.\n")
 
 
-@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", pytest.param("TMPDIR", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
 def test_a_path_too_long_for_sockets_is_told_with_its_length_and_the_limit(tmp_path: Path, variable: str) -> None:
     """By doctor, as by a server; both go on in a shorter place."""
     directory = tmp_path / ("long" * 30)

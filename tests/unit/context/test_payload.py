@@ -228,6 +228,7 @@ def test_what_takes_a_files_place_after_it_was_found_is_left_out(
         assert payload.skipped.first == ["b.txt: replaced meanwhile"]
 
 
+@pytest.mark.slow
 def test_what_is_taken_back_between_many_small_files_is_not_among_their_bytes(tmp_path: Path) -> None:
     """They are written many at a time, and the binary ones between them go with what they had left."""
     late = b"\xff\xfe" + b"a\x00" * 1_500_000 + b"\x00\xd8" * 150_000

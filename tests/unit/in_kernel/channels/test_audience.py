@@ -136,6 +136,7 @@ def test_without_a_prepared_socket_most_of_it_would_be_lost(stage: Callable[...,
     assert len(heard) < MANY
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_costs_the_others_nothing_and_is_told_what_it_missed(
     stage: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_an_engine_that_fails_while_one_is_removed_is_asked_until_none_is_left(
     assert engine.there.read_text() == ""
 
 
+@pytest.mark.slow
 def test_an_engine_without_containers_is_asked_on_while_a_client_works_that_may_make_one(tmp_path: Path) -> None:
     """A client outlives its server, works in the directory of its kernel, and makes the container in its own time."""
     run_dir, come = tmp_path / "run", tmp_path / "come"
