@@ -26,8 +26,9 @@ CHANCE: Final = re.compile(
 )
 ADDRESS: Final = re.compile(r"id|hash")
 SHOWN_ADDRESS: Final = re.compile(r"\b0x[0-9a-f]{6,16}\b")
-SHOWN_SCRATCH: Final = re.compile(r"(?<!\w)/[\w./-]{1,200}/scratch\b")
-MAGIC: Final = re.compile(r"^\s*%{1,2}(?:time|timeit|prun)\b", re.MULTILINE)
+SHOWN_SCRATCH: Final = re.compile(r"(?<![\w./-])/[\w./-]+/scratch\b")
+MAGIC: Final = re.compile(r"^[ \t]*%{1,2}(?:time|timeit|prun)\b", re.MULTILINE)
+"""Each looks once at each run of its characters: code and output are anybody's, and megabytes of them."""
 _IN_ORDER: Final = frozenset(
     {"list", "tuple", "iter", "next", "enumerate", "zip", "map", "filter", "join", "print", "str"}
 )

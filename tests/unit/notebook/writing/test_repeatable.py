@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_kernel_mcp.notebook.writing.repeatable import Guesses
+from rlm_kernel_mcp.notebook.writing.repeatable import CODE_CHARS_MAX, Guesses
 
 FOUND = (
     ("print(time.time())", ["clock"]),
@@ -71,3 +71,13 @@ def test_chance_with_a_seed_is_none() -> None:
     guesses = Guesses()
     assert guesses.of_step("random.seed(7)", "") == []
     assert guesses.of_step("random.sample(names, 3)", "") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [("\n" * CODE_CHARS_MAX, ""), (" " * CODE_CHARS_MAX, ""), ("x", "/" * 4_000_000), ("x", "/a" * 2_000_000)],
+    ids=["empty lines", "spaces", "slashes", "paths"],
+)
+def test_a_look_at_code_or_output_that_is_made_to_be_long_ends(code: str, shown: str) -> None:
+    """Both are anybody's, and a notebook of them has to be written in a time that grows with their length."""
+    assert Guesses().of_step(code, shown) == []
