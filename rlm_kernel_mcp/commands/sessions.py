@@ -15,6 +15,7 @@ from typing import Any
 
 from rlm_kernel_mcp.commands.looking.hosts import Host, place_of, running_hosts
 from rlm_kernel_mcp.commands.looking.live import opened_store
+from rlm_kernel_mcp.commands.showing.heading import one_line
 from rlm_kernel_mcp.commands.showing.session_rows import Row, show_sessions
 from rlm_kernel_mcp.commands.showing.table import aligned
 from rlm_kernel_mcp.commands.showing.terminal import is_terminal, printer
@@ -136,7 +137,7 @@ def _cells(record: SessionRecord, holder: int | None, waits: int) -> tuple[str, 
         one["client"] or "not known",
         "none" if holder is None else f"pid {holder}" if holder else "not known",
     )
-    return tuple(safe_text(cell) for cell in cells)
+    return tuple(map(one_line, cells))
 
 
 def _host_cells(host: Host) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import sys
 from typing import Final
 
 from rlm_kernel_mcp.commands.looking.live import has_kernel, named
+from rlm_kernel_mcp.commands.showing.heading import one_line
 from rlm_kernel_mcp.commands.showing.terminal import is_terminal
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.store.store import SessionRecord, Store
@@ -40,7 +41,7 @@ def _chosen(found: list[SessionRecord]) -> SessionRecord:
         ids = named([record.session_id for record in found])
         raise InvalidInput(f"{len(found):,} sessions have a kernel: {ids}.", "Name one of them.")
     for place, record in enumerate(found, 1):
-        purpose = safe_text(record.question or record.kind)[:PURPOSE_CHARS]
+        purpose = one_line(record.question or record.kind)[:PURPOSE_CHARS]
         print(f"{place:>3}  {record.session_id}  {record.last_used_at}  {purpose}", file=sys.stderr)
     print("Which one? ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline().strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,20 @@ def test_a_session_is_listed_with_what_it_has_used_and_who_opened_it(
     assert rows["s_1"]["used"] == {"step_index": 41, "runtime_ms": 22_500, "budget_used": 42_000}
     assert rows["s_1"]["limits"] == {"step_index": 64, "runtime_ms": 120_000, "budget_used": 100_000}
     assert (rows["s_2"]["question"], rows["s_2"]["client"], rows["s_2"]["limits"]) == (None, None, {})
+
+
+def test_no_client_s_name_is_a_line_or_a_column_of_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scripts part it at line ends and at two spaces."""
+    environ = {"RLM_STATE_DIR": str(tmp_path / "state"), "RLM_HOST_DIR": str(tmp_path / "hosts")}
+    settings = load_settings(tmp_path, environ)
+    with closing(Store.open(settings.state_dir)) as store:
+        store.add_session(SessionRecord("s_1", "2026", "text", "idle", client="evil  none\ns_2  finalized\tx"))
+    assert list_sessions(settings, environ, ended_too=False) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert "evil none s_2 finalized x" in row
+    assert len(re.split(" {2,}", row)) == len(re.split(" {2,}", head))
 
 
 def test_a_child_that_has_ended_without_an_answer_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,19 @@ def test_of_several_a_person_chooses_by_place_or_by_id(
     assert ("\x1b" in said, "why\\x1b[2J?" in said) == (False, True)
 
 
+def test_what_a_session_is_for_is_no_line_of_the_choice(
+    store: Store, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that could write one would give its own session another's place."""
+    kept("s_1")
+    kept("s_2", "why\n  2  s_1  2026-11-30T10:00:09.000Z  the one that you look for")
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal("1\n"))
+    monkeypatch.setattr(sys, "stderr", shown)
+    the_one(store)
+    assert [line.split()[:2] for line in shown.getvalue().splitlines()[:-1]] == [["1", "s_2"], ["2", "s_1"]]
+
+
 @pytest.mark.parametrize(("answer", "said"), [("", "None was chosen"), ("3", "'3' is none of these sessions")])
 def test_what_is_none_of_them_is_refused(
     store: Store, kept: Kept, monkeypatch: pytest.MonkeyPatch, answer: str, said: str
