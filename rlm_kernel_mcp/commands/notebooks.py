@@ -17,6 +17,8 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun, written
 from rlm_kernel_mcp.settings import load_settings
 
+INDENT: Final = "    "
+PROBLEM_CHARS: Final = 4_000
 
 def run(options: Namespace) -> int:
     """Run one again, and say of each cell whether it says the same.
@@ -44,8 +46,8 @@ def run(options: Namespace) -> int:
 
 def _line(one: CellRun) -> str:
     """What became of a cell."""
-    if one.problem:
-        return f"{one.label}: {one.problem}"
+    if one.problem:  # words of the notebook's own code may be in it, so no line of it begins as one of ours
+        return f"{one.label}: {INDENT.join(one.problem[:PROBLEM_CHARS].splitlines(keepends=True))}".rstrip()
     if not one.differs:
         return f"{one.label}: the same"
     why = f" (it may: {', '.join(one.why)})" if one.why else ""

@@ -14,14 +14,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from rlm_kernel_mcp.errors import InvalidInput, KernelDied, KernelStartFailed
 from rlm_kernel_mcp.kernel.client import KernelClient
 from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec, spec_manager
 from rlm_kernel_mcp.kernel.start import Launch
-from rlm_kernel_mcp.notebook.form.names import KEY, NOT_REPEATABLE, RAISES, VARIABLE
+from rlm_kernel_mcp.notebook.form.names import KEY, NOT_REPEATABLE, RAISES, VARIABLE, Why
 from rlm_kernel_mcp.notebook.form.outputs import Json, Said
 from rlm_kernel_mcp.notebook.running.file import CodeCell, NotebookFile
 from rlm_kernel_mcp.settings import Settings
@@ -33,8 +33,7 @@ GRACE_S: Final = 5.0
 """How long a cell may take to end after its interrupt."""
 AGAIN: Final = "Run it again; if that fails too, `rlm-kernel-mcp doctor` says what is missing."
 LABEL_CHARS: Final = 60
-WHY_CHARS: Final = 20
-WHY_MAX: Final = 20
+WHYS: Final[tuple[Why, ...]] = get_args(Why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class CellRun:
     said: Said
     differs: tuple[str, ...] = ()
     """In which parts from what it said."""
-    why: tuple[str, ...] = ()
+    why: tuple[Why, ...] = ()
     """Why it may, by the notebook; nothing: it may not."""
     problem: str = ""
     """Why the run ends with it."""
@@ -158,14 +157,15 @@ def written(notebook: Json, runs: list[CellRun], path: Path) -> None:
 def _label(cell: CodeCell, number: int) -> str:
     role, step = cell.facts.get("role"), cell.facts.get("step")
     if role == "step" and type(step) is int:
-        return f"step {step}"
+        return f"step {step}"[:LABEL_CHARS]
     named = {"sources": "sources", "context": "a further context", "console": "a person's cell"}
     return f"cell {number}, {named.get(str(role), 'not of the session')}"[:LABEL_CHARS]
 
 
-def _why(cell: CodeCell) -> tuple[str, ...]:
-    found = _list(cell.facts.get("why"))[:WHY_MAX]
-    return tuple(safe_text(one)[:WHY_CHARS] for one in found if isinstance(one, str))
+def _why(cell: CodeCell) -> tuple[Why, ...]:
+    """The reasons that there are: any other word would be the file's own."""
+    found = _list(cell.facts.get("why"))
+    return tuple(one for one in WHYS if one in found)
 
 
 def _list(value: object) -> list[Any]:

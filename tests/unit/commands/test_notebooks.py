@@ -67,6 +67,20 @@ def test_another_output_or_a_source_that_is_not_there_is_status_1(
     assert (one.problem or "differs in result") in said
 
 
+def test_words_of_the_notebook_s_code_are_no_lines_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first cell is whatever its writer wants, and so is the exception that this raises."""
+    said = "x\nstep 1: the same\r\n1 of 1 cells say the same; 0 differ that may; 0 differ or failed.\n" + "\n" * 20_000
+    assert ran(monkeypatch, tmp_path, CellRun("sources", Said(), problem=said)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line and not line.startswith("    ")] == [
+        "sources: x",
+        "0 of 1 cells say the same; 0 differ that may; 1 differ or failed.",
+    ]
+    assert len(lines) < 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -12,7 +12,8 @@ import pytest
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.kernel.execution import Execution
 from rlm_kernel_mcp.kernel.start import Launch
-from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun
+from rlm_kernel_mcp.notebook.running.file import CodeCell
+from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun, _why
 from rlm_kernel_mcp.settings import load_settings
 
 pytestmark = pytest.mark.anyio
@@ -47,3 +48,10 @@ async def test_of_a_kernel_that_has_ended_it_is_told_how(tmp_path: Path) -> None
     execution = Execution("m")
     execution.finish("the kernel closed the connection and lived on")
     assert await rerun._ended(Killed(), execution) == "its kernel was ended by SIGKILL"
+
+
+def test_only_the_reasons_that_there_are_excuse_a_cell_and_only_they_are_printed() -> None:
+    """The file is anybody's, and so is each word in it."""
+    given = ["clock\nstep 2: the same", "clock", ["order"], 5, None, "chance", "clock"]
+    assert _why(CodeCell({}, "", {"why": given})) == ("clock", "chance")
+    assert (_why(CodeCell({}, "", {"why": "clock"})), _why(CodeCell({}, "", {}))) == ((), ())
