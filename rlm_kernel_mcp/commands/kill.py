@@ -32,10 +32,10 @@ def kill(settings: Settings, environ: Mapping[str, str], session_id: str, *, for
         if has_one and holder is not None:
             said = f"The kernel of session {session_id} has ended; its values are kept, and come back on use."
         if forget:
-            if not store.forget(session_id):
+            if why := store.forget(session_id):
                 raise SessionBusy(
-                    f"Session {session_id} is used again, and nothing of it was removed.",
-                    "Call this again; its client may go on with it at any time.",
+                    f"Session {session_id} is not forgotten, or not all of it: {why}",
+                    "Call this again; as long as it is there, its client may go on with it at any time.",
                 )
             said = f"Session {session_id} is forgotten, with its steps, its values and its child sessions."
     print(said)

@@ -84,16 +84,21 @@ class Pruning:
         except OSError as error:
             log.warning("lock files of ended servers stay: %s", explain_error(error))
 
-    def forget(self, session_id: str) -> bool:
-        """Remove a session with its children and its files; returns whether nobody has it, so that it could be."""
+    def forget(self, session_id: str) -> str:
+        """Remove a session with its children and its files, also from what is left of a page; returns why it is not."""
         lock = None if session_id in self._live else self._lock(session_id)
         if lock is None:
-            return False
+            return "it is used again."
         try:
+            self._do("PRAGMA secure_delete = ON")  # else what was there stays in pages that are free now,
             self._delete(session_id)
+            self._do("PRAGMA wal_checkpoint(TRUNCATE)")  # and in the log
         finally:
             lock.release()
-        return True
+        if not self._database.is_on_disk:
+            return self._database.problem or "the disk has not taken its removal."
+        left = any(path.exists() for path in snapshot_files(self._state_dir, session_id))
+        return "the files of its values cannot be removed." if left else ""
 
     def _remove(self, session_id: str, last_used_at: str) -> None:
         lock = None if session_id in self._live else self._lock(session_id)

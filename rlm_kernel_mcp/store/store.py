@@ -240,8 +240,8 @@ class Store(Reading):
         """
         Pruning(self._database, self._state_dir, self._live).run(now_iso, max_age_days, max_total_mb)
 
-    def forget(self, session_id: str) -> bool:
-        """Remove a session and all that it left; False: a process has it. Waits for the disk, as `prune`."""
+    def forget(self, session_id: str) -> str:
+        """Remove a session and all that it left; returns why that is not done. Waits for the disk, as `prune`."""
         return Pruning(self._database, self._state_dir, self._live).forget(session_id)
 
     # Inside

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlm_kernel_mcp.commands.kill import kill
-from rlm_kernel_mcp.errors import SessionElsewhere, SessionNotFound
+from rlm_kernel_mcp.errors import SessionBusy, SessionElsewhere, SessionNotFound
 from rlm_kernel_mcp.settings import Settings, load_settings
+from rlm_kernel_mcp.store.database.database import Database
+from rlm_kernel_mcp.store.database.memory import Operation
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
 
@@ -63,6 +67,37 @@ def test_nothing_is_kept_of_a_session_that_is_to_be_forgotten_nor_of_its_childre
     assert not any(path.exists() for path in place.files)
     with pytest.raises(SessionNotFound):
         place.kill()
+
+
+def test_nothing_of_it_is_left_in_any_file_either(place: Place) -> None:
+    """Also while a host has the store open, whose log and free pages would keep it as long as nobody needs them."""
+    place.store.add_event(EventRow("s_1", NOW, 2, "run_repl", result_status="ok", stdout="the secret " * 1_000))
+    place.store.put_context("s_1", b"the secret " * 1_000)
+    place.store.let_go("s_1")
+    assert place.kill(forget=True) == 0
+    files = [path for path in place.settings.state_dir.rglob("*") if path.is_file()]
+    assert [path.name for path in files if b"secret" in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize(("fault", "said"), [("disk", "the disk is full"), ("files", "its values cannot be removed")])
+def test_what_could_not_be_removed_is_not_called_forgotten(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: str, said: str
+) -> None:
+    def refused(*_args: object, **_more: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    def into_memory(self: Any, operation: Operation, _size_bytes: int = 0) -> bool:
+        if self._memory is None:
+            self._begin_memory("The session store cannot be written: the disk is full.")
+        return bool(self._write_memory(operation))
+
+    if fault == "disk":
+        monkeypatch.setattr(Database, "write", into_memory)
+    else:
+        monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(SessionBusy, match=f"is not forgotten, or not all of it: .*{said}"):
+        place.kill(forget=True)
+    assert "forgotten" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("forget", [False, True])

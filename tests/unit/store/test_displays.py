@@ -95,7 +95,7 @@ def test_it_goes_with_its_session(store: Store, tmp_path: Path) -> None:
         store.add_event(EventRow(session_id, NOW, 1, "run_repl", result_status="ok", id=7))
         store.displays.add(session_id, 7, SHOWN)
         store.let_go(session_id)
-    assert store.forget("s_2")
+    assert store.forget("s_2") == ""
     assert (store.displays.of("s_2", 7), len(store.displays.of("s_1", 7))) == ([], 2)
     with closing(Store.open(tmp_path)) as other:
         other.prune("2027-11-30T10:00:00.000Z")
