@@ -1,7 +1,7 @@
 """The questions of a session in its trace: an event for those that were asked together, made of their rows.
 
 Is: rows of the store to an event's head and text, a line a question. Is not: an event that anybody writes: a kill
-leaves no batch half told. Above: `reading.py`. Below: `events.py`, `store/subcalls.py`.
+leaves no batch half told. Above: `reading.py`. Below: `events.py`, `store/subcalls.py`, `text/safe_text.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 from rlm_kernel_mcp.session.trace.events import Texts
 from rlm_kernel_mcp.store.store import EventHead, EventRow, Rows, Store
 from rlm_kernel_mcp.store.subcalls import BatchRow, SubcallRow, batches_of
+from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import counted
 
 ACTION: Final = "subcalls"
@@ -120,7 +121,9 @@ class Heads:
         texts = self._store.subcalls.texts(sent.session_id, sent.id)
         said = (("prompt", texts.prompt), ("text", texts.text), ("answer", texts.answer))
         told |= {name: _beginning(text) for name, text in said if text}
-        return json.dumps(told, ensure_ascii=False)
+        # Here: made safe as a line of JSON, one with such a character would be no JSON any more.
+        shown = {name: safe_text(value) if isinstance(value, str) else value for name, value in told.items()}
+        return json.dumps(shown, ensure_ascii=False)
 
 
 def _lines(rows: Iterable[SubcallRow]) -> Iterator[tuple[SubcallRow, SubcallRow]]:

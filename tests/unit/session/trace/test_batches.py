@@ -73,6 +73,18 @@ def test_a_line_says_what_was_asked_where_that_is_no_model(store: Store) -> None
     assert json.loads(told or "")["kind"] == "rlm"
 
 
+def test_a_line_is_json_in_which_nothing_acts_whatever_was_asked_and_answered(store: Store) -> None:
+    """Once the event was made safe, and also for whoever reads the line as JSON and prints what is in it."""
+    asked = replace(row(store, 50), step_index=3, model_said="m\x9b")
+    texts = packed(Texts("\x1b]0;mine\x07?", "\u202etxt", "\x85\ud800 and \\x1b"))
+    store.subcalls.book("s_1", [(asked, texts)], lambda connection: None)
+    *_, told = (event.stdout for event in whole_trace(store, "s_1") if event is not None and event.action == "subcalls")
+    found = json.loads(told or "")
+    assert found["prompt"] == r"\x1b]0;mine\x07?"
+    assert (found["text"], found["model_said"]) == (r"\u202etxt", r"m\x9b")
+    assert found["answer"] == r"\x85\ud800 and \x1b"
+
+
 @pytest.mark.parametrize(
     ("count", "named"),
     [
