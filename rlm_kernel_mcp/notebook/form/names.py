@@ -40,6 +40,8 @@ CELLS_MAX: Final = 20_000
 ANSWERS_MAX: Final = 200_000
 CONTEXTS_MAX: Final = 64
 
+ANSWER: Final = frozenset({"answer", "answer_base64"})
+"""Of a question's fields those one of which it has where it was answered."""
 STEP: Final = "step"
 CONSOLE: Final = "console"
 EVENT: Final = "event"
@@ -133,7 +135,7 @@ class NotebookFacts(TypedDict):
 
 
 class SubcallFacts(TypedDict, total=False):
-    """A question of a cell's code. Without `answer` it has none: it failed (`error_code`), or it was not kept."""
+    """A question of a cell's code. Without an answer it has none: it failed (`error_code`), or it was not kept."""
 
     kind: str
     batch: int
@@ -147,6 +149,8 @@ class SubcallFacts(TypedDict, total=False):
     text: str
     answer: str
     """All of it."""
+    answer_base64: str
+    """The same, where JSON in UTF-8 cannot hold it."""
     model: str
     child_session: str
     tokens_in: int

@@ -1,14 +1,12 @@
 """A context of a session as a notebook names it: written from its record, and read from a file that is anybody's.
 
 Is: a row of `NotebookFacts.contexts`, both ways. Is not: reading what it names (`notebook/running/filling.py`). Above:
-`notebook/writing/record.py`, `notebook/running/file.py`. Below: `names.py`, `session/contexts/source.py`,
+`notebook/writing/record.py`, `notebook/running/file.py`. Below: `names.py`, `texts.py`, `session/contexts/source.py`,
 `context/roots/path_errors.py`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.context.roots.path_errors import checked
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.notebook.form.names import TEXT_CHARS_MAX, SourceRow
+from rlm_kernel_mcp.notebook.form.texts import in_base64, text_of
 from rlm_kernel_mcp.session.context_reports import ContextReport
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -49,12 +48,10 @@ def row_of(source: ContextSource, report: ContextReport, at_step: int, text: str
             row["working_dir"] = source.working_dir
     elif text is None or len(text) > TEXT_CHARS_MAX:
         row["file"] = f"{FILE_STEM}{(report.sha256 or source.name)[:16]}.txt"
+    elif (packed := in_base64(text)) is None:
+        row["text"] = text
     else:
-        try:
-            text.encode()
-            row["text"] = text
-        except UnicodeEncodeError:  # a lone surrogate: a program that writes the notebook anew could not
-            row["text_base64"] = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
+        row["text_base64"] = packed
     return row
 
 
@@ -111,13 +108,7 @@ def _place(name: str, row: Mapping[str, Any], file: str, directory: str | None) 
 
 
 def _text(row: Mapping[str, Any]) -> str | None:
-    text, packed = row.get("text"), row.get("text_base64")
-    if type(packed) is str and len(packed) <= 4 * TEXT_CHARS_MAX:
-        try:
-            text = base64.b64decode(packed, validate=True).decode("utf-8", "surrogatepass")
-        except (binascii.Error, ValueError):
-            return None
-    return text if type(text) is str and len(text) <= TEXT_CHARS_MAX else None
+    return text_of(row.get("text"), row.get("text_base64"), TEXT_CHARS_MAX)
 
 
 def _file(row: Mapping[str, Any]) -> str:

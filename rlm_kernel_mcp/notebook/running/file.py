@@ -36,6 +36,7 @@ from rlm_kernel_mcp.notebook.form.names import (
 )
 from rlm_kernel_mcp.notebook.form.outputs import Json, joined
 from rlm_kernel_mcp.notebook.form.sources import CORRECT, NAME_CHARS_MAX, NamedSource
+from rlm_kernel_mcp.notebook.form.texts import text_of
 from rlm_kernel_mcp.questions_wire import Code
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -179,11 +180,12 @@ def _subcalls(cell: CodeCell) -> list[Mapping[str, Any]]:
 
 
 def _answer(one: Mapping[str, Any], step: int) -> RecordedAnswer | None:
-    digest, answer, code = one.get("digest"), one.get("answer"), one.get("error_code")
+    digest, code = one.get("digest"), one.get("error_code")
+    answer = text_of(one.get("answer"), one.get("answer_base64"), ANSWERS_CHARS_MAX)
     if not isinstance(digest, str):
         return None
     found: RecordedAnswer = {"step": step, "digest": digest[:NAME_CHARS_MAX]}
-    if isinstance(answer, str):
+    if answer is not None:
         found["answer"] = answer
     else:
         found["code"] = code if isinstance(code, str) and code in CODES else "off"

@@ -1,7 +1,8 @@
 """The questions of a session's code with their answers, as a notebook keeps them.
 
 Is: rows of the store to `SubcallFacts`, step by step, within the limit on all answers. Is not: what a kernel does with
-them (`in_kernel/asking/recorded.py`). Above: `record.py`. Below: `store/subcalls.py`, `both_sides/recorded_cells.py`.
+them (`in_kernel/asking/recorded.py`). Above: `record.py`. Below: `store/subcalls.py`, `both_sides/recorded_cells.py`,
+`notebook/form/texts.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 
 from rlm_kernel_mcp.both_sides.recorded_cells import question_digest
 from rlm_kernel_mcp.notebook.form.names import ANSWERS_CHARS_MAX, SubcallFacts
+from rlm_kernel_mcp.notebook.form.texts import in_base64
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -24,9 +26,9 @@ def subcalls_of(store: Store, session_id: str) -> dict[tuple[int, str], list[Sub
     left = ANSWERS_CHARS_MAX
     for row, texts in _with_texts(store, session_id):
         facts = _facts(row, texts)
-        left -= len(facts.get("answer", ""))
-        if left < 0:
-            facts.pop("answer", None)
+        if texts.answer is not None and row.fate != "failed":
+            left -= len(texts.answer)
+            facts |= _answer(texts.answer) if left >= 0 else {}
         found.setdefault((row.step_index, row.source), []).append(facts)
     return {key: sorted(rows, key=lambda one: one["number"]) for key, rows in found.items()}
 
@@ -53,8 +55,6 @@ def _facts(row: SubcallRow, texts: Texts) -> SubcallFacts:
         facts["prompt"] = _beginning(texts.prompt)
         if texts.text is not None:
             facts["text"] = _beginning(texts.text)
-    if texts.answer is not None and row.fate != "failed":
-        facts["answer"] = texts.answer
     if row.model_said:
         facts["model"] = safe_text(row.model_said)
     if row.child_session is not None:
@@ -66,6 +66,11 @@ def _facts(row: SubcallRow, texts: Texts) -> SubcallFacts:
     if row.duration_ms:
         facts["duration_ms"] = row.duration_ms
     return facts
+
+
+def _answer(answer: str) -> SubcallFacts:
+    packed = in_base64(answer)
+    return {"answer": answer} if packed is None else {"answer_base64": packed}
 
 
 def _beginning(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from rlm_kernel_mcp.kernel.untrusted.shown.displays import PICTURES
 from rlm_kernel_mcp.notebook.form.names import (
     AFTER_RESTORE,
+    ANSWER,
     CONSOLE,
     CONTEXT_CELL,
     ENDED,
@@ -163,7 +164,7 @@ class Cells:
         found += ["restore"] if self._is_after_restore else []
         found += ["changed"] if event.contexts_changed else []
         is_asking = event.source != "mcp" and any(name in source for name in (*ASKING, *CALLING))
-        found += ["answer"] if is_asking or any("answer" not in one for one in subcalls) else []
+        found += ["answer"] if is_asking or any(not ANSWER & one.keys() for one in subcalls) else []
         found += ["late"] if event.facts.get(LATE) else []
         is_cut = CUT in said.text or any(one.data is None for one in event.displays)
         found += ["cut"] if is_cut and "cut" not in found else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.context_wire import Claim
@@ -33,6 +33,7 @@ from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import EventHead, EventRow, SessionRecord, Store
 from rlm_kernel_mcp.text.safe_text import safe_text
 
+T = TypeVar("T")
 REFUSED: Final = "refused"
 """Key in a row's `extra`: its step was answered with an error, and never ran."""
 
@@ -103,8 +104,8 @@ def _event(event: TraceEvent, extra: dict[str, Any], rungs: Mapping[int, str]) -
 
 
 def _claim(one: Claim) -> ClaimFacts:
-    document = safe_text(one.document)
-    return {"mark": f"c{one.number}", "context": one.context, "document": document, "start": one.start, "end": one.end}
+    context, document = safe_text(one.context), safe_text(one.document)
+    return {"mark": f"c{one.number}", "context": context, "document": document, "start": one.start, "end": one.end}
 
 
 def _facts(store: Store, record: SessionRecord, heads: Iterable[EventHead]) -> NotebookFacts:
@@ -131,9 +132,9 @@ def _facts(store: Store, record: SessionRecord, heads: Iterable[EventHead]) -> N
     return facts
 
 
-def _without_surrogates(found: Json) -> Json:
+def _without_surrogates(found: T) -> T:
     """A program that writes the notebook anew writes UTF-8; `trace --annotations` has them as they are."""
-    made: Json = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    made: T = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     return made
 
 
@@ -143,7 +144,7 @@ def _contexts(store: Store, session_id: str, contexts: list[SessionContext]) -> 
             continue
         data = None if one.source.paths is not None else store.context(session_id, one.in_store)
         text = None if data is None else data.decode("utf-8", "surrogatepass")
-        yield row_of(one.source, one.report, one.at_step, text)
+        yield _without_surrogates(row_of(one.source, one.report, one.at_step, text))
 
 
 def _checked(heads: Iterable[EventHead]) -> Checked | None:

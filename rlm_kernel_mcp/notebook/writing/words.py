@@ -11,7 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rlm_kernel_mcp.notebook.form.names import ANSWER_CHARS_MAX, NotebookFacts, SourceRow, SubcallFacts
+from rlm_kernel_mcp.notebook.form.names import (
+    ANSWER_CHARS_MAX,
+    ANSWERS_CHARS_MAX,
+    NotebookFacts,
+    SourceRow,
+    SubcallFacts,
+)
+from rlm_kernel_mcp.notebook.form.texts import text_of
 from rlm_kernel_mcp.server.pages import facts as pages
 from rlm_kernel_mcp.server.pages.footnotes import evidence
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -93,7 +100,7 @@ def asked(step: str, subcalls: Sequence[SubcallFacts]) -> str:
 
 def _rows(subcalls: Sequence[SubcallFacts]) -> Iterator[str]:
     for one in subcalls:
-        answer = one.get("answer")
+        answer = text_of(one.get("answer"), one.get("answer_base64"), ANSWERS_CHARS_MAX)
         said = one.get("error_code", "not kept") if answer is None else answer
         parts = (str(one["number"]), one["kind"], one["fate"], one.get("prompt", ""), one.get("text", ""), said)
         yield f"| {' | '.join(_in_table(part) for part in parts)} |"

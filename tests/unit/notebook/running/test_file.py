@@ -71,6 +71,8 @@ def test_answers_are_those_that_were_given(tmp_path: Path) -> None:
         {"kind": "llm", "digest": "d1", "answer": "yes"},
         {"kind": "rlm", "digest": "d2", "error_code": "budget"},
         {"kind": "llm", "digest": "d3", "error_code": "<script>"},
+        {"kind": "llm", "digest": "d4", "answer_base64": "7aCA"},
+        {"kind": "llm", "digest": "d5", "answer": "yes", "answer_base64": "!"},
         {"kind": "llm", "answer": "without a digest"},
         5,
     ]
@@ -79,6 +81,8 @@ def test_answers_are_those_that_were_given(tmp_path: Path) -> None:
         {"step": 4, "digest": "d1", "answer": "yes"},
         {"step": 4, "digest": "d2", "code": "budget"},
         {"step": 4, "digest": "d3", "code": "off"},
+        {"step": 4, "digest": "d4", "answer": "\ud800"},
+        {"step": 4, "digest": "d5", "code": "off"},
     ]
     assert found["has_children"]
 

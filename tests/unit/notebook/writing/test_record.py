@@ -6,6 +6,7 @@ import base64
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +15,14 @@ import pytest
 from rlm_kernel_mcp.both_sides.recorded_cells import question_digest
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.notebook.form.names import HOW, KEY, TEXT_CHARS_MAX
+from rlm_kernel_mcp.notebook.running.file import NotebookFile
 from rlm_kernel_mcp.notebook.writing.record import notebook_of, text_of
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
-from rlm_kernel_mcp.store.subcalls import Texts
+from rlm_kernel_mcp.store.subcalls import SubcallRow, Texts, packed
 from rlm_kernel_mcp.store.text_budget import STEP_TEXT_BYTES, fit
 from tests.unit.kernel.untrusted.shown.drawn import png
 from tests.unit.notebook.schema import code_cells, validate
-from tests.unit.notebook.writing.conftest import SESSION, SHA, TEXT
+from tests.unit.notebook.writing.conftest import SESSION, SHA, TEXT, report
 
 LOADING: Final = '{"name": "context", "kind": "text", "state": "loading"}'
 
@@ -113,6 +115,32 @@ def test_a_text_that_utf_8_cannot_have_is_in_the_notebook_all_the_same(store: St
     found, _ = notebook_of(store, SESSION)
     json.dumps(found, ensure_ascii=False).encode()
     assert "text_base64" in found["metadata"][KEY]["contexts"][0]
+
+
+def test_nothing_that_a_kernel_a_model_or_a_name_says_keeps_another_program_from_writing_it_anew(store: Store) -> None:
+    """In UTF-8, which has no lone surrogates. The answer of a question is kept exactly all the same."""
+    added: dict[str, Any] = {
+        "source": {"paths": ["\udcff.log"], "working_dir": "/\udcfe", "name": "odd", "prefix": "odd/"}
+    }
+    added |= {"report": asdict(report("odd", kind="documents")), "at_step": 0, "states": None, "in_store": "odd"}
+    reference = json.dumps({"inline": True, "name": "context", "prefix": "", "names": [], "added": [added]})
+    row = SessionRecord("s_new", "2026-11-30T11:00:00.000Z", "text", "idle", context=LOADING, context_ref=reference)
+    store.add_session(row)
+    claims = json.dumps({"claims": [[1, "context\ud800", "\ud801", 0, 5, SHA, "\ud802"]]})
+    step = EventRow(
+        "s_new", "2026-11-30T11:00:01.000Z", 1, "run_repl", result_status="ok", code="'\ud803'", extra=claims
+    )
+    store.add_event(step)
+    asked = SubcallRow("s_new", store.mint(), "2026-11-30T11:00:01.000Z", 1, "mcp", 1, 1, model_said="\ud804")
+    texts = packed(Texts("\ud805", "\ud806", "yes\ud807"))
+    store.subcalls.book("s_new", [(asked, texts)], lambda connection: None)
+    found, damaged = notebook_of(store, "s_new")
+    validate(found)
+    json.dumps(found, ensure_ascii=False).encode()
+    cell = code_cells(found)[1]["metadata"][KEY]
+    assert (damaged, cell["why"]) == (0, ["characters"])
+    (read,) = NotebookFile(found).recorded("")["answers"]
+    assert read == {"step": 1, "digest": question_digest("llm", "\ud805", "\ud806"), "answer": "yes\ud807"}
 
 
 def test_a_step_s_cell_has_its_real_outputs(notebook: dict[str, Any]) -> None:
