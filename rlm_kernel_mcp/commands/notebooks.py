@@ -10,6 +10,7 @@ import asyncio
 import os
 from argparse import Namespace
 from pathlib import Path
+from typing import Final
 
 from rlm_kernel_mcp.commands.inherited import working_directory
 from rlm_kernel_mcp.commands.parsing.notebooks import ROOTS
@@ -19,6 +20,7 @@ from rlm_kernel_mcp.settings import load_settings
 
 INDENT: Final = "    "
 PROBLEM_CHARS: Final = 4_000
+
 
 def run(options: Namespace) -> int:
     """Run one again, and say of each cell whether it says the same.
