@@ -9,10 +9,10 @@ import pytest
 from tests.parts import ROOT
 from tests.unit.bin.copies import copied_checkout, mark_as_set_up, programs, python_front, run
 
-FAST = ["-m", "not slow", "--numprocesses", "logical", "--maxprocesses", "4"]
-FAST += ["--dist", "loadfile", "--no-loadscope-reorder"]
+SPREAD = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+FAST = ["-m", "not slow", *SPREAD, "--ignore=tests/test_architecture.py"]
 SLOW = ["-m", "slow"]
-THROUGH = ["-m", "not slow or ends", *FAST[2:]]
+THROUGH = ["-m", "not slow or ends", *SPREAD]
 
 
 @pytest.mark.parametrize(
