@@ -18,9 +18,16 @@ SELECT = selectors.DefaultSelector.select
 def a_request(
     monkeypatch: pytest.MonkeyPatch, limit: Callable[[bool], None], select: Callable[..., object]
 ) -> Iterator[tuple[control_loop.LendingSelector, selectors.SelectorKey]]:
-    """A selector with a request that has come; `limit` and `select` stand in for what it calls."""
+    """A selector with a request that has come; `limit` and `select` stand in for what it calls.
+
+    Loops of other threads of this process have selectors of that class too: they wait as ever.
+    """
+
+    def selected(selector: selectors.DefaultSelector, timeout: float | None = None) -> object:
+        return (select if isinstance(selector, control_loop.LendingSelector) else SELECT)(selector, timeout)
+
     monkeypatch.setattr(control_loop, "soft_memory_of_requests", limit)
-    monkeypatch.setattr(selectors.DefaultSelector, "select", select)
+    monkeypatch.setattr(selectors.DefaultSelector, "select", selected)
     near, far = socket.socketpair()
     with near, far, control_loop.LendingSelector() as selector:
         key = selector.register(near, selectors.EVENT_READ)
