@@ -7,6 +7,7 @@ parser of XML, nor a promise that it is drawn as its author meant. Sans-I/O. Abo
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ SHAPES_MAX: Final = 200_000
 """Elements that are drawn, each as often as something stands for it."""
 DEPTH_MAX: Final = 40
 """Elements in one another, and parts that stand for one another."""
+_HIDES: Final = ("\\", "url", "src(", "image", "data:")
+"""In the text of a style: by these elements can stand for others, or bring a picture along."""
+_BROUGHT: Final = re.compile(r"data:(?!image/(?:png|jpe?g);base64,)", re.IGNORECASE)
+"""What an attribute brings along and is not looked into: another SVG in it could be a billion shapes."""
 _NAME: Final = re.compile(r"[\w.:-]+", re.ASCII)
 _NAMED: Final = re.compile(rf"#({_NAME.pattern})", re.ASCII)
 
@@ -43,10 +48,10 @@ def _parts(svg: str) -> dict[str, _Part] | None:
     """By their names; the whole has none. None: it is no SVG, or one that we do not understand."""
     parts = {"": (whole := _Part())}
     open_now: list[tuple[str, _Part]] = []
+    styles: list[str] = []
     for piece in pieces(svg):
         if isinstance(piece, str):
-            if open_now and _is(open_now[-1][0], "style") and ("\\" in piece or "url" in piece.lower()):
-                return None  # by it elements can stand for others
+            styles += [piece] if open_now and _is(open_now[-1][0], "style") else []
         elif piece is STRAY:
             return None
         elif piece.is_end:
@@ -56,17 +61,29 @@ def _parts(svg: str) -> dict[str, _Part] | None:
             return None
         else:
             part = _part_of(piece, parts)
-            if part is None:
+            if part is None or any(map(_hides, piece.attributes)):
                 return None
             _count(piece, [whole, *(one for _, one in open_now), part])
             if not piece.is_closed:
                 open_now.append((piece.name, part))
-    return parts if whole.elements and not open_now else None
+    return parts if whole.elements and not open_now and not _style_hides("".join(styles)) else None
 
 
 def _is(name: str, kind: str) -> bool:
     """Whether a name is of a kind, whatever stands before its colon."""
     return name.rpartition(":")[2] == kind
+
+
+def _style_hides(text: str) -> bool:
+    """Whether nobody can tell what styles do. `text`: of all of them in one, since a comment may part a word."""
+    plain = html.unescape(text).lower()
+    return any(word in plain for word in _HIDES)
+
+
+def _hides(attribute: tuple[str, str]) -> bool:
+    """Whether nobody can tell what it stands for: in an escape of CSS, or in something that it brings along."""
+    _, value = attribute
+    return "\\" in value or _BROUGHT.search("".join(value.split())) is not None
 
 
 def _part_of(tag: Tag, parts: dict[str, _Part]) -> _Part | None:

@@ -34,6 +34,11 @@ def test_one_whose_parts_run_code_or_name_other_machines_is_one_too() -> None:
     assert can_be_drawn(of("<script>alert(1)</script><image href='http://evil.example/a.png' onload='alert(2)'/>"))
 
 
+def test_one_with_pixels_in_it_is_a_picture() -> None:
+    """As matplotlib draws an image."""
+    assert can_be_drawn(of("<image xlink:href='data:image/png;base64,\niVBORw0KGgo=' width='4'/>"))
+
+
 @pytest.mark.parametrize(
     "svg",
     [
@@ -49,12 +54,24 @@ def test_one_whose_parts_run_code_or_name_other_machines_is_one_too() -> None:
         of("<g id='a b'/><use href='#a%20b'/>"),
         of("<style>g { fill: url(#a) }</style>"),
         of("<style><![CDATA[g { fill: u\\72l(#a) }]]></style>"),
+        laughs("<rect fill='url(\\23 {})'/>"),
+        laughs("<rect style='fill: url(\\000023{})'/>"),
+        of("<style>g { fill: u<!-- -->rl(#a) }</style>"),
+        of("<style>g { fill: ur<![CDATA[l(#a) }]]></style>"),
+        of("<style>g { fill: u<a/>rl(#a) }</style>"),
+        of("<style>g { fill: &#117;rl(#a) }</style>"),
+        of("<style>svg { background: -webkit-IMAGE-set('x' 1x) }</style>"),
+        of("<image href='data:image/svg+xml;base64,PHN2Zz4='/>"),
+        of("<image href=' da\nta:image/svg+xml,%3Csvg/%3E'/>"),
+        of("<a style='background: image-set(\"DATA:text/html,x\" 1x)'/>"),
         f"<!DOCTYPE svg [<!ENTITY a 'aaaa'>]>{of('&a;')}",
         of("<g>" * (DEPTH_MAX + 1)),
         of("<g id='many'>" + "<a/>" * 1_000 + "</g>" + "<use href='#many'/>" * 1_000),
     ],
     ids=[
         "use", "xlink", "entity", "percent", "fill", "css", "set", "itself", "each-other", "odd-name", "style", "cdata",
+        "escaped-fill", "escaped-style", "comment", "part-cdata", "part-element", "reference", "image-set",
+        "svg-in-it", "broken-data", "style-data",
         "entities", "deep", "many",
     ],
 )  # fmt: skip
