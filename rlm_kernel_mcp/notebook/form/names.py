@@ -35,7 +35,8 @@ ANSWER_CHARS_MAX: Final = 4_000_000
 ANSWERS_CHARS_MAX: Final = 64_000_000
 """Of all answers to questions together; from there on answers are left out, and their questions fail."""
 FILE_BYTES_MAX: Final = 512 << 20
-"""Of a notebook that is read."""
+ITEMS_MAX: Final = 8_000_000
+"""Of a notebook that is read: bytes, and values in it, each of which takes a hundred bytes of memory, about."""
 CELLS_MAX: Final = 20_000
 ANSWERS_MAX: Final = 200_000
 CONTEXTS_MAX: Final = 64

@@ -89,7 +89,7 @@ class Said:
 
         The text of a display is what was printed, as a trace has it.
         """
-        streams, result, error = {"stdout": "", "stderr": ""}, None, None
+        streams, result, error = {"stdout": list[str](), "stderr": list[str]()}, None, None
         shown = Displays()
         for output in outputs:
             if not isinstance(output, Mapping):
@@ -97,14 +97,14 @@ class Said:
             match output.get("output_type"):
                 case "stream":
                     name = "stderr" if output.get("name") == "stderr" else "stdout"
-                    streams[name] += joined(output.get("text"))
+                    streams[name].append(joined(output.get("text")))
                 case "execute_result":
                     result = _plain(output)
                     shown.take(_pictures(output), None, is_result=True)
                 case "display_data":
                     shown.take(_pictures(output), None)
                     text = _plain(output) or ""
-                    streams["stdout"] += text if not text or text.endswith("\n") else f"{text}\n"
+                    streams["stdout"].append(text if not text or text.endswith("\n") else f"{text}\n")
                 case "error":
                     lines = output.get("traceback")
                     texts = [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
@@ -112,7 +112,7 @@ class Said:
                 case _:
                     continue
         displays = ((one.mime_type, one.data, one.place) for one in shown.kept)
-        return cls.of(streams["stdout"], streams["stderr"], result, error, displays)
+        return cls.of("".join(streams["stdout"]), "".join(streams["stderr"]), result, error, displays)
 
     def differs_from(self, other: Said) -> list[str]:
         """In which of the parts."""

@@ -3,7 +3,7 @@
 Is: a read with a bound, and what of it is used, checked for type, size and count; nothing of it is true yet. Is not:
 the sources that it names (`filling.py`), which are opened below the roots of whoever starts this, and only with the
 hash that the file says. Above: `filling.py`, `rerun.py`. Below: `notebook/form/`,
-`both_sides/recorded_cells.py`, `questions_wire.py`.
+`both_sides/recorded_cells.py`, `questions_wire.py`, `text/json_items.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from rlm_kernel_mcp.notebook.form.names import (
     CONTEXTS_MAX,
     FILE_BYTES_MAX,
     FORMAT,
+    ITEMS_MAX,
     KEY,
     SOURCES_CELL,
 )
@@ -38,6 +39,7 @@ from rlm_kernel_mcp.notebook.form.outputs import Json, joined
 from rlm_kernel_mcp.notebook.form.sources import CORRECT, NAME_CHARS_MAX, NamedSource
 from rlm_kernel_mcp.notebook.form.texts import text_of
 from rlm_kernel_mcp.questions_wire import Code
+from rlm_kernel_mcp.text.json_items import is_crowded
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 LIMIT_MS_MAX: Final = 600_000
@@ -92,6 +94,8 @@ class NotebookFile:
             data = _read(path)
         except OSError as error:
             raise InvalidInput(f"{path} cannot be read: {error.strerror}.", "Give the path of a notebook.") from error
+        if is_crowded(data, ITEMS_MAX):
+            raise InvalidInput(f"{path} has more than the {ITEMS_MAX:,} values that are read of a notebook.", CORRECT)
         try:
             found = json.loads(data)
         except (ValueError, RecursionError) as error:

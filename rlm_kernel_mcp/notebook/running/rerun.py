@@ -23,6 +23,7 @@ from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec, spec_m
 from rlm_kernel_mcp.kernel.start import Launch
 from rlm_kernel_mcp.notebook.form.names import KEY, NOT_REPEATABLE, RAISES, VARIABLE, Why
 from rlm_kernel_mcp.notebook.form.outputs import Json, Said
+from rlm_kernel_mcp.notebook.form.sources import CORRECT
 from rlm_kernel_mcp.notebook.running.file import CodeCell, NotebookFile
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
@@ -136,8 +137,19 @@ def written(notebook: Json, runs: list[CellRun], path: Path) -> None:
     Raises:
         InvalidInput: the file cannot be written.
     """
-    made = copy.deepcopy(notebook)
-    cells = [cell for cell in made["cells"] if isinstance(cell, dict) and cell.get("cell_type") == "code"]
+    try:
+        text = json.dumps(_with(runs, copy.deepcopy(notebook)), indent=1)
+    except RecursionError as error:
+        raise InvalidInput("The notebook is nested too deep to be written anew.", CORRECT) from error
+    try:
+        path.write_text(f"{text}\n", encoding="ascii")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", "Give another --output.") from error
+
+
+def _with(runs: list[CellRun], notebook: Json) -> Json:
+    """The notebook with the outputs of a run."""
+    cells = [cell for cell in notebook["cells"] if isinstance(cell, dict) and cell.get("cell_type") == "code"]
     for cell, one in zip(cells, runs, strict=False):
         count = cell.get("execution_count")
         cell["outputs"] = one.said.outputs(count if type(count) is int else None)
@@ -148,10 +160,7 @@ def written(notebook: Json, runs: list[CellRun], path: Path) -> None:
             _dict(metadata, KEY)["why"] = ["differed"]
             tags += [NOT_REPEATABLE]
         metadata["tags"] = list(dict.fromkeys(tags))
-    try:
-        path.write_text(json.dumps(made, indent=1) + "\n", encoding="ascii")
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", "Give another --output.") from error
+    return notebook
 
 
 def _label(cell: CodeCell, number: int) -> str:

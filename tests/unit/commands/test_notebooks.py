@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,17 @@ def test_new_outputs_are_written_and_a_cell_that_differs_though_it_may_not_is_ta
     assert notebook["cells"] == cells
     with pytest.raises(InvalidInput, match="cannot be written"):
         written(notebook, [], tmp_path / "missing" / "out.ipynb")
+
+
+def test_a_notebook_that_is_nested_too_deep_to_be_written_says_so_and_what_is_there_stays(tmp_path: Path) -> None:
+    """It can be read, since that takes fewer levels."""
+    (tmp_path / "out.ipynb").write_text("mine")
+    deep: Any = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    with pytest.raises(InvalidInput, match="nested too deep"):
+        written({"cells": [], "metadata": {"deep": deep}}, [], tmp_path / "out.ipynb")
+    assert (tmp_path / "out.ipynb").read_text() == "mine"
 
 
 @pytest.mark.parametrize("form", ["notebook", "html"])

@@ -63,3 +63,8 @@ def test_it_is_said_in_which_parts_two_differ() -> None:
     one, other = Said("a", "", "1"), Said("b", "", "1", ("E", "", ""))
     assert one.differs_from(other) == ["stdout", "error"]
     assert one.differs_from(one) == []
+
+
+def test_a_stream_in_very_many_pieces_is_put_together_in_a_time_that_grows_with_its_length() -> None:
+    piece = {"output_type": "stream", "name": "stdout", "text": "x" * 100}
+    assert len(Said.of_outputs([piece] * 200_000).stdout) == 20_000_000

@@ -133,6 +133,14 @@ def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
         NotebookFile.read(tmp_path / "n.ipynb")
 
 
+def test_very_many_values_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a gigabyte of empty lists would be eleven of memory. Long texts are no such thing."""
+    monkeypatch.setattr("rlm_kernel_mcp.notebook.running.file.ITEMS_MAX", 1_000)
+    with pytest.raises(InvalidInput, match="more than the 1,000 values"):
+        read(notebook(code([[]] * 1_000)), tmp_path)
+    assert read(notebook(code("[{," * 10_000)), tmp_path).cells[0].source == "[{," * 10_000
+
+
 def test_a_pipe_or_a_directory_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidInput, match="not a file"):
