@@ -47,16 +47,21 @@ class DisplayRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._used: dict[str, int] = {}
+        """Bytes that a session has displayed; of those that were written to here."""
 
     def add(self, session_id: str, event: int, displays: Sequence[tuple[int, str, bytes]]) -> None:
         """Keep what a step has displayed: (place, type, data) of each, in its order. `event`: the id of its row."""
-        used = sum(size or 0 for (size,) in self._database.read(_USED, (session_id,)))
+        used = self._used.get(session_id)
+        if used is None:  # of thousands of rows, while nobody else writes: once
+            used = sum(size or 0 for (size,) in self._database.read(_USED, (session_id,)))
         rows: list[tuple[Any, ...]] = []
         for number, (place, mime_type, data) in enumerate(displays):
             kept = data if used + len(data) <= SESSION_BYTES else None
             used += len(kept or b"")
             values = (session_id, event, number, place, mime_type, len(data))
             rows.append((*values, _check(values, kept), kept))
+        self._used[session_id] = used
         if rows:
             self._database.write(for_rows(_INSERT, rows), sum(len(row[-1] or b"") for row in rows))
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.store import displays as displays_module
+from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate, version_of
 from rlm_kernel_mcp.store.displays import DisplayRow
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
@@ -86,6 +87,23 @@ def test_a_row_that_is_not_what_was_written_is_known(store: Store, tmp_path: Pat
     assert DisplayRow(0, "", 0, None, is_damaged=True) in found
     assert store.displays.damaged() == 1
     assert "1 display of steps" in list(store.faults())
+
+
+def test_what_a_session_has_displayed_is_added_up_once_and_not_with_each_step(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session may have a hundred thousand of them, and nobody else writes meanwhile."""
+    read: list[str] = []
+    reading = Database.read
+
+    def noted(self: Database, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        read.append(query)
+        return reading(self, query, parameters)
+
+    monkeypatch.setattr(Database, "read", noted)
+    for event in range(1, 6):
+        store.displays.add("s_1", event, SHOWN)
+    assert len(read) == 1
 
 
 def test_it_goes_with_its_session(store: Store, tmp_path: Path) -> None:
