@@ -85,8 +85,10 @@ class NamedSource:
                 CORRECT,
             )
         is_json, prefix = row.get("kind") == "json", row.get("prefix", "")
-        if type(prefix) is not str:
-            raise InvalidInput(f"The prefix of the context {name} is not a text.", CORRECT)
+        if type(prefix) is not str or len(prefix) > NAME_CHARS_MAX:  # it stands before the name of each document
+            raise InvalidInput(
+                f"The prefix of the context {name} is not a text of at most {NAME_CHARS_MAX} characters.", CORRECT
+            )
         text = _text(row)
         file = _file(row) if text is None else ""
         place = {"text": text} if text is not None else _place(name, row, file, directory)

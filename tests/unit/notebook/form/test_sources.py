@@ -49,6 +49,7 @@ def test_a_source_without_a_hash_is_not_read(digest: object) -> None:
         {"name": "not a name"},
         {"name": 5},
         {"prefix": 5},
+        {"prefix": "x" * 201},
         {"working_dir": "here"},
         {"working_dir": 5},
         {"working_dir": "/a\0b"},
@@ -57,7 +58,7 @@ def test_a_source_without_a_hash_is_not_read(digest: object) -> None:
         {"paths": None, "text": "x" * (TEXT_CHARS_MAX + 1)},
         {"paths": None, "text_base64": "!"},
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_names_no_source_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
