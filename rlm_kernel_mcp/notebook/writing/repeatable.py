@@ -26,7 +26,8 @@ CHANCE: Final = re.compile(
 )
 ADDRESS: Final = re.compile(r"id|hash")
 SHOWN_ADDRESS: Final = re.compile(r"\b0x[0-9a-f]{6,16}\b")
-SHOWN_SCRATCH: Final = re.compile(r"(?<![\w./-])/[\w./-]+/scratch\b")
+SHOWN_SCRATCH: Final = re.compile(r"(?<![\w.-])rlm[\w-]{0,40}/\w{8}/\w{8}/w\b")
+"""As `kernel/placement/` makes its path: in a place, a server's directory, and in that one of a kernel."""
 MAGIC: Final = re.compile(r"^[ \t]*%{1,2}(?:time|timeit|prun)\b", re.MULTILINE)
 """Each looks once at each run of its characters: code and output are anybody's, and megabytes of them."""
 _IN_ORDER: Final = frozenset(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
+from rlm_kernel_mcp.kernel.placement.local.kernel_dir import KernelDir
 from rlm_kernel_mcp.notebook.writing.repeatable import CODE_CHARS_MAX, Guesses
 
 FOUND = (
@@ -47,10 +51,15 @@ def test_an_address_in_the_output_is_seen() -> None:
     assert Guesses().of_step("x", "0x1f, 0xDEADBEEF00") == []
 
 
-def test_a_path_of_the_scratch_directory_in_the_output_is_seen() -> None:
-    """Each kernel has one of its own."""
-    assert Guesses().of_step("scratch", "'/run/user/1000/rlm/k-1/scratch'") == ["place"]
-    assert Guesses().of_step("x", "from scratch, /a/scratchy, docs/scratch") == []
+@pytest.mark.parametrize("place", ["rlm", "rlm-1000", "rlm-1000-x_1y2z3w"])
+def test_a_path_of_the_scratch_directory_in_the_output_is_seen(tmp_path: Path, place: str) -> None:
+    """Each kernel has one of its own, made as here."""
+    (tmp_path / place).mkdir()
+    server = tempfile.mkdtemp(prefix="", dir=tmp_path / place)
+    kernel = KernelDir(Path(tempfile.mkdtemp(prefix="", dir=server)))
+    assert Guesses().of_step("scratch", repr(str(kernel.scratch))) == ["place"]
+    assert Guesses().of_step("open('x')", f"No such file or directory: '{kernel.scratch}/x'") == ["place"]
+    assert Guesses().of_step("x", "from scratch, /a/w, docs/rlm/notes/w, the/rlm-core/w") == []
 
 
 def test_a_name_keeps_what_it_was_bound_to_over_steps_until_it_is_bound_anew() -> None:
@@ -75,8 +84,8 @@ def test_chance_with_a_seed_is_none() -> None:
 
 @pytest.mark.parametrize(
     ("code", "shown"),
-    [("\n" * CODE_CHARS_MAX, ""), (" " * CODE_CHARS_MAX, ""), ("x", "/" * 4_000_000), ("x", "/a" * 2_000_000)],
-    ids=["empty lines", "spaces", "slashes", "paths"],
+    [("\n" * CODE_CHARS_MAX, ""), (" " * CODE_CHARS_MAX, ""), ("x", "rlm-" * 1_000_000), ("x", "rlm/" * 1_000_000)],
+    ids=["empty lines", "spaces", "words", "paths"],
 )
 def test_a_look_at_code_or_output_that_is_made_to_be_long_ends(code: str, shown: str) -> None:
     """Both are anybody's, and a notebook of them has to be written in a time that grows with their length."""
