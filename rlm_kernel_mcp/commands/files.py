@@ -33,6 +33,7 @@ FILE_MB_MAX: Final = 256
 ALL_MB_MAX: Final = 1_024
 """Of one file, and of all that is taken out at a time. By what comes: a file's size is a kernel's word, and a sparse
 file of a scratch directory of 64 MB has as many bytes as it likes."""
+NAME_CHARS_SHOWN: Final = 80
 FAILURES_MAX: Final = 10
 """Files in a row that the kernel does not send; then no more are asked for."""
 KINDS: Final = {
@@ -168,10 +169,10 @@ def _print(taking: Taking, *, as_json: bool) -> None:
 def _lines(taking: Taking) -> list[str]:
     found, lines = taking.found, list[str]()
     if found.files and taking.place is None:
-        rows = [(printable(file.name), f"{file.size_bytes:,}") for file in found.files]
+        rows = [(_shown(file.name), f"{file.size_bytes:,}") for file in found.files]
         lines += aligned([("NAME", "BYTES"), *rows])
     elif taking.taken:
-        told = [(printable(one.file.name), *_outcome(one)) for one in taking.taken]
+        told = [(_shown(one.file.name), *_outcome(one)) for one in taking.taken]
         lines += aligned([("NAME", "BYTES", "WRITTEN AS"), *told])
     else:
         lines.append(f"Session {taking.session_id} has no file in its scratch directory.")
@@ -179,6 +180,12 @@ def _lines(taking: Taking) -> list[str]:
     if missed := sum(bool(one.why) for one in taking.taken):
         lines.append(f"{counted(missed, 'file')} {'was' if missed == 1 else 'were'} not taken out.")
     return lines
+
+
+def _shown(name: str) -> str:
+    """On one line that the next ones have room beside: a kernel may call thousands of files by 4,096 characters."""
+    text = printable(name)
+    return text if len(text) <= NAME_CHARS_SHOWN else f"{text[: NAME_CHARS_SHOWN - 30]}…{text[-29:]}"
 
 
 def _outcome(one: Taken) -> tuple[str, str]:

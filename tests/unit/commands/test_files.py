@@ -226,3 +226,21 @@ def test_without_a_directory_they_are_listed(
     else:
         assert told == "NAME   BYTES\nb\\x1b  1\na      1\nLeft out: 3 more than are listed.\n"
     assert link.asked == []
+
+
+def test_a_long_name_makes_no_wide_table(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel may list thousands of files, and each line is as wide as the longest name. As JSON it is whole."""
+    link: Any = Scripted({"dir/" + "\x1b" * 4_000 + ".csv": b"", "a": b""}, {})
+    monkeypatch.setattr(files_module, "require_host", lambda *_: None)
+    monkeypatch.setattr(files_module, "ask_host", lambda request: asyncio.run(request(link)))
+    with closing(Store.open(settings.state_dir)) as store:
+        lock = store.acquire("s_1")
+        assert lock is not None
+        assert files(settings, environ(settings), "s_1") == 0
+        lock.release()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) < 100
+    (long,) = (line for line in lines if line.startswith("dir/"))
+    assert ".csv" in long
