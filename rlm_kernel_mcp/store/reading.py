@@ -46,6 +46,11 @@ _HEADS: Final = (
 )
 _TEXTS: Final = f"SELECT {', '.join(f'CAST({column} AS BLOB)' for column in EVENT_TEXTS)}, text_check FROM events"  # noqa: S608
 
+_MARKS: Final = (
+    "SELECT action, source, result_status FROM (SELECT id, action, source, result_status FROM events "
+    "WHERE session_id = ?1 UNION ALL SELECT max(id), 'subcalls', source, 'ok' FROM subcalls WHERE session_id = ?1 "
+    "GROUP BY step_index, source, batch) ORDER BY id"
+)
 _STRAYS: Final = "SELECT count(*) FROM events WHERE session_id NOT IN (SELECT session_id FROM sessions)"
 
 T = TypeVar("T")
@@ -146,6 +151,18 @@ class Reading:
         found = [head_of(row) for row in {row[place]: row for row in rows}.values()]
         heads = [head for head in found if head is not None]
         return Rows(sorted(heads, key=lambda head: head.row.id or 0), len(found) - len(heads))
+
+    def head(self, session_id: str, row_id: int) -> EventHead | None:
+        """One of them; None: there is none, or it is damaged."""
+        rows = self._database.read_apart(f"{_HEADS} AND id = ?", (session_id, row_id))
+        return head_of(rows[-1]) if rows else None
+
+    def marks(self, session_id: str) -> list[tuple[str, ...]]:
+        """Action, source and status of each of them in order, and of questions: for a picture of many sessions.
+
+        No checksum is looked at: one letter of such a picture rests on each.
+        """
+        return [tuple(map(str, row)) for row in self._database.read_apart(_MARKS, (session_id,))]
 
     def texts(self, head: EventHead) -> Mapping[str, bytes | PagedBytes | None] | None:
         """An event's texts in UTF-8 by column; None if they are damaged.

@@ -69,7 +69,7 @@ log = logging.getLogger(__name__)
 class Store(Reading):
     """The record of all sessions of one user."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, database: Database | None = None) -> None:
         self._state_dir = state_dir
         self._last_id = 0
         self._minting = threading.Lock()
@@ -81,7 +81,7 @@ class Store(Reading):
         self._text_bytes: dict[str, int] = {}
         self._lock_problem: str | None = None
         self._days = Days()
-        super().__init__(Database(state_dir, self._seed), self._days)
+        super().__init__(database or Database(state_dir, self._seed), self._days)
 
     @classmethod
     def open(cls, state_dir: Path) -> Store:

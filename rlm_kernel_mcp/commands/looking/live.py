@@ -21,6 +21,7 @@ from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.session.listing import is_driven, is_live
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.database.file import FILE_NAME
+from rlm_kernel_mcp.store.database.looking import LookedAt
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 
 NAMED_MAX: Final = 5
@@ -47,6 +48,23 @@ def opened_store(settings: Settings) -> Iterator[Store]:
             print(f"rlm-kernel-mcp: {store.problem}", file=sys.stderr)
         yield store
         _require_read(directory, store)
+    finally:
+        store.close()
+
+
+@contextmanager
+def looked_at_store(settings: Settings) -> Iterator[Store]:
+    """The same for who looks at it for long: it is opened for reading, and nothing in it is ever changed.
+
+    Raises: as `opened_store`.
+    """
+    directory = settings.state_dir
+    _require_directory(directory)
+    store = Store(directory, LookedAt(directory))
+    try:
+        store.session_keys()
+        _require_read(directory, store)
+        yield store
     finally:
         store.close()
 

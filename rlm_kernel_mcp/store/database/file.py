@@ -33,7 +33,7 @@ from rlm_kernel_mcp.store.database.schema import MIGRATIONS, TABLES, migrate, ve
 from rlm_kernel_mcp.text.home_directory import own_home
 
 FILE_NAME: Final = "sessions.db"
-OUR_DIRECTORIES: Final = ("locks", "snapshots")
+OUR_DIRECTORIES: Final = ("locks", "snapshots", "watch")
 BUSY_TIMEOUT_MS: Final = 1_000
 """How long a statement waits for another process that writes."""
 
