@@ -2,7 +2,8 @@
 
 Is: the record, looked at once a second, and what a host tells sooner: the output of a running step as it comes, limits,
 refusals, names that are lost. Is not: a client: it changes nothing, and nothing waits for it or stays for it (decision
-0129). Above: `commands/trace.py`. Below: `record.py`, `host_feed.py`, `text_view.py`, `json_view.py`.
+0129). Above: `commands/trace.py`. Below: `text_view.py`, `json_view.py`, `watching/record/news.py`,
+`watching/live/host_feed.py`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from rlm_kernel_mcp.commands.following.host_feed import HostFeed
 from rlm_kernel_mcp.commands.following.json_view import JsonView
-from rlm_kernel_mcp.commands.following.record import Record
 from rlm_kernel_mcp.commands.following.text_view import TextView
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.text.wording import counted, damaged_words
+from rlm_kernel_mcp.watching.live.host_feed import HostFeed
+from rlm_kernel_mcp.watching.record.news import Record
 
 LOOK_S: Final = 1.0
 """Between two looks at the record, where nobody tells that something is new there."""

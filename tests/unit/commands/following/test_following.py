@@ -12,9 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.commands.following import host_feed
 from rlm_kernel_mcp.commands.following.follow import Following
-from rlm_kernel_mcp.commands.following.host_feed import HostFeed
 from rlm_kernel_mcp.front.front import PROOF_NAME, Place
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.evidence.citations import Checked, Coverage
@@ -25,6 +23,8 @@ from rlm_kernel_mcp.store.database.apart import Apart
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.subcalls import SubcallRow
+from rlm_kernel_mcp.watching.live import host_feed
+from rlm_kernel_mcp.watching.live.host_feed import HostFeed
 
 NOTHING: Final = Checked((), Coverage(0)).record()
 """What an answer cites."""

@@ -1,8 +1,8 @@
 """What the host tells of a session, where there is a host of this user, installation and state directory.
 
 Is: the connection of one watcher, made when a host is there, and anew when another one is. Is not: a reason to start a
-host, nor the only way to follow a session: the record has what happened (`record.py`). Above: `follow.py`. Below:
-`doors/knocking.py`, by which each side looks at the other.
+host, nor the only way to follow a session: the record has what happened (`watching/record/news.py`). Above:
+`commands/following/follow.py`, `session_stream.py`. Below: `doors/knocking.py`, by which each side looks at the other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import socket
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+
+import anyio
 
 from rlm_kernel_mcp.doors.knocking import knock
 from rlm_kernel_mcp.front.front import PROOF_NAME, WORD, NoHost, Place
@@ -63,9 +65,13 @@ class HostFeed:
         if self._socket is None:
             time.sleep(within_s)
             return []
-        found: list[dict[str, Any]] = []
         ready = select.select([self._socket], [], [], within_s)[0]
-        while ready and len(found) < AT_A_TIME:
+        return self._waiting(AT_A_TIME) if ready else []
+
+    def _waiting(self, most: int) -> list[dict[str, Any]]:
+        """What can be read at once."""
+        found: list[dict[str, Any]] = []
+        while self._socket is not None and len(found) < most:
             try:
                 data = self._socket.recv(MESSAGE_BYTES_MAX)
             except BlockingIOError:
@@ -77,6 +83,16 @@ class HostFeed:
                 break
             found.append(json.loads(data))
         return found
+
+    async def come(self) -> list[dict[str, Any]]:
+        """As `events`, in an event loop and without an end; nothing: the host has gone, or there is none.
+
+        Whoever is cut off while it waits misses nothing: what is told is read only then.
+        """
+        if self._socket is None:
+            return []
+        await anyio.wait_readable(self._socket)
+        return self._waiting(AT_A_TIME)
 
     def close(self) -> None:
         """Leave. Safe to call twice."""

@@ -1,13 +1,14 @@
 """What is new in the record of a session, look by look.
 
 Is: which events were not shown yet, and what a running step has printed by its row, which is written once a second. Is
-not: how they are shown (`text_view.py`, `json_view.py`), nor whoever tells of them sooner (`host_feed.py`). Above:
-`follow.py`. Below: `session/trace/reading.py`, the store.
+not: how they are shown (`commands/following/`, `shaping.py`), nor whoever tells of them sooner
+(`watching/live/host_feed.py`). Above: `commands/following/follow.py`, `watching/live/session_stream.py`. Below:
+`session/trace/reading.py`, the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol, get_args
 
 from rlm_kernel_mcp.errors import SessionNotFound
@@ -42,8 +43,12 @@ class View(Protocol):
 class Record:
     """One session's, as far as it was looked at."""
 
-    def __init__(self, store: Store, session_id: str, view: View) -> None:
+    def __init__(
+        self, store: Store, session_id: str, view: View, *, after: int = 0, first_steps: int | None = None
+    ) -> None:
+        """`after`: events up to that id were shown before. `first_steps`: how many steps the first look takes."""
         self._store, self._session_id, self._view = store, session_id, view
+        self._after, self._first = after, first_steps
         self._shown: set[int | None] = set()
         self._from_step = 0
         """Of all before it everything was shown."""
@@ -51,6 +56,8 @@ class Record:
         """The row of the step that ran at the last look, and the size of its texts."""
         self._waits: tuple[int | None, int] = (None, 0)
         """A step's row, and for how many answers it waited then."""
+        self.open_id: int | None = None
+        """The row of the first step that has begun and was not shown as one that is over."""
         self.damaged = 0
         self.is_over = False
         """Whether the session has its final answer, or is gone from the record."""
@@ -59,10 +66,15 @@ class Record:
 
     def has_shown(self, row_id: int) -> bool:
         """Whether an event was shown as one that is over."""
-        return row_id in self._shown
+        return row_id in self._shown or row_id <= self._after
 
     def look(self, told_of: int | None = None) -> None:
         """Show what is new. `told_of`: the row of a step whose output somebody else shows."""
+        for _ in self.looking(told_of):
+            pass
+
+    def looking(self, told_of: int | None = None) -> Iterator[None]:
+        """The same, piece by piece: whoever shows it may take a rest after each. One at a time."""
         is_over = self.has_ended()  # first: what came before is shown then
         asked, heads = self._news()
         at_work = {head.row.step_index for head in heads if head.row.result_status == "running"}
@@ -73,13 +85,15 @@ class Record:
                 if row.id != told_of and (row.id, head.text_bytes) != self._running:
                     self._running = row.id, head.text_bytes
                     self._show(asked, head, self._view.running)
+                    yield
                 before, self._waits = self._waits, (row.id, waits_of(row))
                 if self._waits != (before if before[0] == row.id else (row.id, 0)):
                     self._view.line(f"step {row.step_index} {waits_words(self._waits[1])}")
-            elif row.id not in self._shown and not (row.action == QUESTIONS and row.step_index in at_work):
+            elif not self.has_shown(row.id or 0) and not (row.action == QUESTIONS and row.step_index in at_work):
                 self._shown.add(row.id)  # questions once their step can ask no more
                 self._show(asked, head, self._view.event)
-        self.is_over = is_over
+                yield
+        self.is_over, self._first = is_over and self._first is None, None
 
     def _news(self) -> tuple[Heads, list[EventHead]]:
         """The events that are over or run, of the steps that are not all shown, and by what their texts are read.
@@ -90,11 +104,15 @@ class Record:
         asked = self._read()
         if doubtful := {head.row.id for head in asked.heads if _is_open(head)}:
             asked = self._read()
-        open_steps = {head.row.step_index for head in asked.heads if _is_open(head) and head.row.id not in doubtful}
-        return asked, [head for head in asked.heads if head.row.step_index not in open_steps or not _of_step(head)]
+        now_open = [head.row for head in asked.heads if _is_open(head) and head.row.id not in doubtful]
+        at_work = [head.row for head in asked.heads if head.row.result_status == "running"]
+        self.open_id = min((row.id or 0 for row in (*now_open, *at_work)), default=None)
+        open_steps = {row.step_index for row in now_open}
+        news = [head for head in asked.heads if head.row.step_index not in open_steps or not _of_step(head)]
+        return asked, news if self._first is None else _without_later_questions(news)
 
     def _read(self) -> Heads:
-        asked = with_questions(self._store, self._session_id, (self._from_step, None), full=False)
+        asked = with_questions(self._store, self._session_id, (self._from_step, self._first), full=False)
         self.damaged = max(self.damaged, asked.heads.damaged)
         return asked
 
@@ -120,6 +138,12 @@ class Record:
                 self.damaged += 1
         elif head.row.result_status != "running":  # such a row may just have been written anew
             self.damaged += 1
+
+
+def _without_later_questions(heads: list[EventHead]) -> list[EventHead]:
+    """Of the first steps alone: what a console's cells have asked later belongs to steps that are not read yet."""
+    last = max((head.row.id or 0 for head in heads if head.row.action != QUESTIONS), default=0)
+    return [head for head in heads if (head.row.id or 0) <= last]
 
 
 def _is_open(head: EventHead) -> bool:
