@@ -41,6 +41,7 @@ from bench.bars import (
     subcalls_ends,
     subcalls_parked,
     variables,
+    watching,
 )
 from bench.floors import machine, parts
 from bench.floors import steps as step_floors
@@ -103,6 +104,9 @@ PARTS: dict[str, Part] = {
     "host-calls": host_calls.host_calls,
     "host-functions": host_functions.host_functions,
     "dense": dense.dense,
+    "watch-content": watching.watch_content,
+    "watch-step": watching.watch_step,
+    "watch-idle": watching.watch_idle,
 }
 FLOORS: dict[str, Part] = {
     "floor-machine": machine.machine,
@@ -129,6 +133,7 @@ GROUPS = {
         "host-functions",
         "dense",
     ],
+    "watching": ["watch-content", "watch-step", "watch-idle"],
     "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],
 }
 """Parts that have one name together."""

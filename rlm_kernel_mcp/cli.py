@@ -3,7 +3,7 @@
 Is: fronts only, with nothing heavy imported before a command is chosen. Is not: the work, nor the options of commands
 about sessions and notebooks (`commands/parsing/`). Exit status: 0 done, 1 the command found something wrong, 2 it was
 asked wrongly or the set-up is lacking, 130 interrupted; of `trace --follow` also 3 and 4
-(`commands/following/record.py`). Above: the console script and `__main__.py`. Below: settings, errors, commands.
+(`watching/record/news.py`). Above: the console script and `__main__.py`. Below: settings, errors, commands.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.commands.inherited import drop, settle, working_directory
 from rlm_kernel_mcp.commands.parsing.notebooks import add_notebook
 from rlm_kernel_mcp.commands.parsing.sessions import add_sessions, directory
+from rlm_kernel_mcp.commands.parsing.watching import add_watch
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.variables.table import TABLE
@@ -94,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     work = {"sessions": _sessions, "trace": _trace, "attach": _attach, "kill": _kill, "resume": _resume}
     add_sessions(commands, {**work, "files": _files})
+    add_watch(commands, _watch)
     add_notebook(commands, _run_notebook)
     return parser
 
@@ -237,6 +239,12 @@ def _files(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.files import files
 
     return files(_settings(), os.environ, options.session_id, out=options.out, as_json=options.json)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.watch import watch
+
+    return watch(_settings(), os.environ, options.session_id, options.port)
 
 
 def _run_notebook(options: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ FRONTS: Final = {"__main__", "api", "cli", "commands"}
 GROUND: Final = {"both_sides", "errors", "shielded", "units", "wire"}
 MAY_IMPORT: Final = {
     "doors": {"front", "server", "session", "settings", "text", "variables", *GROUND},
+    "watching": {"doors", "front", "kernel", "session", "store", "text", *GROUND},
     "notebook": {"context", "kernel", "server", "session", "settings", "store", "text", *GROUND},
     "server": {"front", "session", "settings", "text", *GROUND},
     "front": set[str](),
@@ -104,6 +105,11 @@ SANS_IO: Final = {
     "session/states/lifecycle.py",
     "session/states/machine.py",
     "session/steps/clock.py",
+    "watching/live/output.py",
+    "watching/live/told.py",
+    "watching/record/shaping.py",
+    "watching/record/stretches.py",
+    "watching/record/texts.py",
     "notebook/form/names.py",
     "notebook/form/outputs.py",
     "notebook/writing/cells.py",
@@ -137,6 +143,7 @@ THIRD_PARTY: Final = {
     "kernel": {"jupyter_client", "jupyter_core"},
     "notebook": {"nbconvert", "nbformat"},
     "policy": {"pydantic"},
+    "watching": {"anyio", "sse_starlette", "starlette", "uvicorn"},
     "session": {"ahocorasick_rs", "httpx2", "openai", "rapidfuzz"},
     "in_kernel": {
         "IPython",

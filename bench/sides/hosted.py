@@ -38,6 +38,11 @@ class Hosted:
         """Where the records and the values of all sessions are kept."""
         return self._hosts.directory / "state"
 
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What a client, or whoever looks on, has in its environment to come here."""
+        return self._hosts.env
+
     def front(self) -> OurServer:
         """A client, as its configuration starts it; it has said nothing yet."""
         client = OurServer(self._work, STARTED, self._hosts.env)

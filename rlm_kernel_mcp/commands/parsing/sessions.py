@@ -42,7 +42,7 @@ def _add_trace(commands: Any) -> argparse.ArgumentParser:
         "exit status says how the session is over: 0 with an answer, 3 with one that came after a limit had stopped "
         "it, 4 without one.",
     )
-    _add_session_id(parser)
+    add_session_id(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--format",
@@ -72,7 +72,7 @@ def _add_attach(commands: Any) -> argparse.ArgumentParser:
         "agent's variables. What you run appears in the trace as `console` and is not a step; exit and Ctrl-D leave "
         "the session alive. Without an id it is the only session that has a kernel, or the one that you choose.",
     )
-    _add_session_id(parser, nargs="?")
+    add_session_id(parser, nargs="?")
     parser.add_argument(
         "--print",
         action="store_true",
@@ -89,7 +89,7 @@ def _add_kill(commands: Any) -> argparse.ArgumentParser:
         description="End the kernel of a session that a host drives, and the step or cell that runs in it. Its values "
         "are kept, those of a running step up to the one before, and the next use brings them back.",
     )
-    _add_session_id(parser)
+    add_session_id(parser)
     parser.add_argument(
         "--forget",
         action="store_true",
@@ -107,7 +107,7 @@ def _add_resume(commands: Any) -> argparse.ArgumentParser:
         "came back and which are gone. Without clients a host ends after a minute, and its kernels with it; the values "
         "stay kept.",
     )
-    _add_session_id(parser)
+    add_session_id(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object, for scripts")
     return parser
 
@@ -121,7 +121,7 @@ def _add_files(commands: Any) -> argparse.ArgumentParser:
         "in which nothing acts or leads elsewhere; what is there already is not written over. Exit status 1: not all "
         "of them were taken out.",
     )
-    _add_session_id(parser)
+    add_session_id(parser)
     parser.add_argument("--out", metavar="DIR", type=directory, help="write the files into DIR, which may be new")
     parser.add_argument("--json", action="store_true", help="one JSON object, for scripts, instead of a table")
     return parser
@@ -134,7 +134,8 @@ def directory(text: str) -> Path:
     return Path(text)
 
 
-def _add_session_id(command: argparse.ArgumentParser, **how: Any) -> None:
+def add_session_id(command: argparse.ArgumentParser, **how: Any) -> None:
+    """Have a command ask for a session."""
     command.add_argument(
         "session_id", metavar="SESSION_ID", type=_id_given, help="as rlm_init_context and `sessions` show it", **how
     )

@@ -1,0 +1,35 @@
+"""The options of `watch`.
+
+Is: its parser and help text. Is not: its work, which is given; nor anything heavy, since this is read before a command
+is chosen. Above: `cli.py`. Below: `sessions.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, Final
+
+from rlm_kernel_mcp.commands.parsing.sessions import add_session_id
+
+PORT_MAX: Final = 65_535
+
+
+def add_watch(commands: Any, work: Callable[[argparse.Namespace], int]) -> None:
+    """Add its parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "watch",
+        help="show the sessions in a browser, as they run",
+        description="Serve a page on loopback that shows the sessions of the state directory (RLM_STATE_DIR): each "
+        "step as it runs, limits, what was searched, delivered and cited. It only reads. The address that it prints "
+        "lets one browser in; whoever has it can read all sessions.",
+    )
+    add_session_id(parser, nargs="?")
+    parser.add_argument("--port", type=_port, default=0, metavar="N", help="where it listens (default: a free port)")
+    parser.set_defaults(command=work, parser=parser)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number up to {PORT_MAX:,}, or 0 for a free one")
+    return int(text)

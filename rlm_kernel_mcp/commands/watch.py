@@ -1,0 +1,37 @@
+"""`rlm-kernel-mcp watch`: the live page of the sessions, in a browser.
+
+Is: a process of its own that reads the record, and what a host tells its watchers. Is not: a client: it changes
+nothing, and starts no host (decision 0166). Above: `cli.py`. Below: `looking/live.py`, `watching/`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from rlm_kernel_mcp.commands.looking.live import find_session, looked_at_store
+from rlm_kernel_mcp.settings import Settings
+
+
+def watch(settings: Settings, environ: Mapping[str, str], session_id: str | None, port: int) -> int:
+    """Serve the page until Ctrl-C. `session_id`: the session that it shows first.
+
+    Raises:
+        SessionNotFound: there is none, or no record. InvalidInput: the port is another's.
+    """
+    from rlm_kernel_mcp.watching.web.secret import secret_of
+    from rlm_kernel_mcp.watching.web.serving import LOOPBACK, listening, serve
+
+    with looked_at_store(settings) as store:
+        if session_id is not None:
+            find_session(store, session_id)
+        secret, listener = secret_of(settings.state_dir), listening(port)
+        first = "" if session_id is None else f"#/s/{session_id}"
+        print(f"http://{LOOPBACK}:{listener.getsockname()[1]}/t/{secret.token}/{first}", flush=True)
+        _say("open this address in a browser of this machine; Ctrl-C ends the page, and nothing else")
+        serve(listener, store, {**environ, "RLM_STATE_DIR": str(settings.state_dir)}, secret)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(f"rlm-kernel-mcp: {text}", file=sys.stderr, flush=True)

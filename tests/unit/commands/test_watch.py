@@ -1,0 +1,64 @@
+"""`watch` says what it cannot do before it serves anything, and serves on loopback alone."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.commands.watch import watch
+from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
+from rlm_kernel_mcp.settings import Settings, load_settings
+from rlm_kernel_mcp.store.store import SessionRecord, Store
+from rlm_kernel_mcp.watching.web import serving
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(tmp_path, {"RLM_STATE_DIR": str(tmp_path / "state")})
+
+
+def recorded(settings: Settings) -> None:
+    store = Store.open(settings.state_dir)
+    store.add_session(SessionRecord("s_1", "2026-11-30T12:00:00Z", "text", "idle"))
+    store.close()
+
+
+def test_where_nothing_was_ever_recorded_it_says_so_and_leaves_nothing(settings: Settings) -> None:
+    with pytest.raises(SessionNotFound, match="No session was ever recorded"):
+        watch(settings, {}, None, 0)
+    assert not settings.state_dir.exists()
+
+
+def test_of_a_session_that_nobody_knows_it_says_so(settings: Settings) -> None:
+    recorded(settings)
+    with pytest.raises(SessionNotFound, match="s_2"):
+        watch(settings, {}, "s_2", 0)
+
+
+def test_a_port_that_somebody_has_is_refused(settings: Settings) -> None:
+    recorded(settings)
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        port = theirs.getsockname()[1]
+        with pytest.raises(InvalidInput, match=f"Port {port} of 127.0.0.1"):
+            watch(settings, {}, None, port)
+
+
+def test_it_listens_on_loopback_and_begins_with_the_session_that_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded(settings)
+    seen: list[str] = []
+
+    def serve(listener: socket.socket, store: Store, environ: dict[str, str], _secret: object) -> None:
+        seen.extend([listener.getsockname()[0], environ["RLM_STATE_DIR"]])
+        assert store.knows("s_1")
+        listener.close()
+
+    monkeypatch.setattr(serving, "serve", serve)
+    assert watch(settings, {}, "s_1", 0) == 0
+    assert seen == ["127.0.0.1", str(settings.state_dir)]
+    out = capsys.readouterr().out
+    assert out.startswith("http://127.0.0.1:")
+    assert out.endswith("/#/s/s_1\n")
