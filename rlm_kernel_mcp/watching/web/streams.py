@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final
 
 import anyio
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.types import Receive, Scope, Send
 
 from rlm_kernel_mcp.errors import RequestRefused, SessionNotFound
 from rlm_kernel_mcp.store.reading import in_reader
@@ -80,9 +82,17 @@ async def list_events(store: Store, readers: Readers) -> AsyncIterator[ServerSen
             await anyio.sleep(LOOK_S)
 
 
-def response(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
+class Events(EventSourceResponse):
+    """An answer that has events until its reader leaves, or takes none for too long: a tab that sleeps is no fault."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(SendTimeoutError):
+            await super().__call__(scope, receive, send)
+
+
+def response(events: AsyncIterator[ServerSentEvent]) -> Events:
     """The answer that has them."""
-    return EventSourceResponse(
+    return Events(
         events,
         ping=PING_S,
         sep="\n",

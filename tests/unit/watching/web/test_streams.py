@@ -13,7 +13,15 @@ from sse_starlette import ServerSentEvent
 
 from rlm_kernel_mcp.errors import RequestRefused, SessionNotFound
 from rlm_kernel_mcp.watching.live.session_stream import Sent
-from rlm_kernel_mcp.watching.web.streams import STREAMS_MAX, Readers, encoded, list_events, session_events
+from rlm_kernel_mcp.watching.web import streams
+from rlm_kernel_mcp.watching.web.streams import (
+    STREAMS_MAX,
+    Readers,
+    encoded,
+    list_events,
+    response,
+    session_events,
+)
 from tests.unit.watching.recorded import Recorded, looked_at
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +65,26 @@ async def test_a_reader_that_leaves_ends_its_stream_and_makes_room() -> None:
     assert readers.count == 1
     await events.aclose()
     assert (readers.count, scripted.has_ended) == (0, True)
+
+
+async def test_the_connection_of_a_reader_that_takes_nothing_ends_and_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "SEND_S", 0.01)
+    readers = Readers()
+    stream: Any = Scripted(Sent({"type": "end", "status": "idle"}))
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await anyio.sleep_forever()
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    with anyio.fail_after(60):
+        await response(session_events(stream, readers))(scope, receive, send)
+    assert readers.count == 0
 
 
 def test_there_is_room_for_so_many() -> None:
