@@ -30,6 +30,7 @@ INPUTS: Final = (
 )
 CODEX_VERSION: Final = "0.169.0"
 CLAUDE_VERSION: Final = "2.1.332"
+AXE_VERSION: Final = "4.14.1"
 STAMP_NAME: Final = ".setup-stamp"
 
 
@@ -69,11 +70,12 @@ GROUPS: Final = {
     "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
     "data": Environment(".venv-data", "data,console", ("constraints.txt", "constraints-data.txt")),
 }
-"""What `--with` offers besides `codex` and `claude`. One that pins our own dependencies has a directory of its own."""
+"""What `--with` offers besides what comes from npm. One that pins our own dependencies has a directory of its own."""
 DESCRIPTIONS: Final = {
     "check": "ruff and mypy, for bin/check",
     "codex": "the Codex binary, for tests/codex (needs npm)",
     "claude": "the program claude, for the tests of the backend of that name (needs npm)",
+    "axe": "axe-core, for the tests of the live page (needs npm)",
     "openai": "the client of the backend openai, for tests/endpoints and for questions to an endpoint",
     "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, for tests/lab and tests/clients",
     "data": "numpy, pandas, pyarrow, matplotlib, for the kernelspec rlm-python-data and tests/data",
@@ -107,6 +109,8 @@ def main(arguments: Sequence[str]) -> None:
                 install_codex(ROOT)
             elif name == "claude":
                 install_claude(ROOT)
+            elif name == "axe":
+                install_axe(ROOT)
             else:
                 make_environment(ROOT, GROUPS[name])
 
@@ -225,6 +229,13 @@ def install_claude(root: Path) -> None:
     package = f"@anthropic-ai/claude-code-{kind}@{CLAUDE_VERSION}"
     binary = "node_modules/@anthropic-ai/claude-code-*/claude"
     install_from_npm(root / ".claude-bin", "claude", package, binary, megabytes=400)
+
+
+def install_axe(root: Path) -> None:
+    """Download the pinned axe-core, which looks a page through for what keeps people out, into `.axe/`."""
+    install_from_npm(
+        root / ".axe", "axe-core", f"axe-core@{AXE_VERSION}", "node_modules/axe-core/axe.min.js", megabytes=4
+    )
 
 
 def install_from_npm(directory: Path, name: str, package: str, binary: str, *, megabytes: int) -> None:

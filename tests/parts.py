@@ -49,6 +49,14 @@ def claude_program() -> Path:
     skip_for_lack_of("the program claude", "bin/setup --with claude")
 
 
+def axe() -> Path:
+    """The script of axe-core that `bin/setup --with axe` brought; skips the test where it is not there."""
+    path = ROOT / ".axe" / "node_modules" / "axe-core" / "axe.min.js"
+    if path.exists():
+        return path
+    skip_for_lack_of("axe-core", "bin/setup --with axe")
+
+
 def chromium() -> Path:
     """A Chromium, of whatever name; skips the test where there is none."""
     for name in CHROMIUMS:

@@ -32,8 +32,8 @@ FLAGS: Final = (
     "--disable-extensions",
     "--disable-sync",
     "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
 )
+NOWHERE: Final = "--host-resolver-rules=MAP * ~NOTFOUND"
 WITH_ENDS: Final = """
 import fcntl, os, sys
 ends = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 10) for number in sys.argv[1:3]]
@@ -151,12 +151,13 @@ def _visit(events: list[Event], address: str, html: str) -> Visit:
 
 
 @contextmanager
-def started(program: Path, profile: Path) -> Iterator[Chromium]:
-    """A browser with a profile of its own."""
+def started(program: Path, profile: Path, *, reaches: str | None = None) -> Iterator[Chromium]:
+    """A browser with a profile of its own, which finds no machine but `reaches`."""
     reads, theirs_to_write = os.pipe()
     theirs_to_read, writes = os.pipe()
     ends = (theirs_to_read, theirs_to_write)
-    options = (f"--user-data-dir={profile}", "about:blank")
+    rule = NOWHERE if reaches is None else f"{NOWHERE}, EXCLUDE {reaches}"
+    options = (rule, f"--user-data-dir={profile}", "about:blank")
     command = [sys.executable, "-I", "-S", "-c", WITH_ENDS, *map(str, ends), str(program), *FLAGS, *options]
     try:
         process = subprocess.Popen(

@@ -1,0 +1,184 @@
+"""What a person looks for is in the window: two views, in each state of a session, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from tests.parts import axe
+from tests.watching import scenes
+from tests.watching.conftest import Open
+from tests.watching.stage import Play, Stage
+from tests.watching.tab import DESK, PHONE, Tab
+
+pytestmark = pytest.mark.slow
+PATHS: Final = {name: f"#/s/{name}" for name in ("running", "answered", "stopped", "dead")} | {"sessions": "#/"}
+LOOKED_FOR: Final = {
+    "sessions": [
+        "Live",
+        "Ended",
+        scenes.QUESTION,
+        "step 5 for 3 s",
+        "answered, 2 of 2 citations verified",
+        "stopped: all 100,000 characters used; no answer yet",
+        "no question was given",
+        "Kernel gone",
+    ],
+    "running": [
+        scenes.QUESTION,
+        "Running",
+        "codex",
+        "Step 5, running",
+        "print(hit.line, flush=",
+        "asyncio/events.py:212",
+        "59 left",
+        "2,000,000 characters in 120 documents",
+        "searched 50 %",
+        "delivered 600 chars, 0.03 %",
+        "nothing cited yet",
+    ],
+    "answered": [
+        scenes.QUESTION,
+        "Answered",
+        "There are 1,400 handlers that do nothing.",
+        "Rests on 600 of 2,000,000 characters delivered.",
+        "2 of 2 citations verified against the sources\u2019 own bytes.",
+        "/data/asyncio/events.py:212",
+        "except FileExistsError:",
+        "verified, white space differs",
+        "3 places",
+        "cited 70 chars",
+    ],
+    "stopped": [
+        "Stopped by a limit",
+        "Stopped: all 100,000 characters used, and no answer was given",
+        "used up",
+        "rlm_finalize",
+        "rlm-kernel-mcp attach stopped",
+        "Went wrong",
+    ],
+    "dead": ["No question was given", "Kernel gone", "The kernel is gone", "rlm-kernel-mcp resume dead"],
+}
+"""On the first screen of a desk; on a phone below each other."""
+IN_THE_STEPS: Final = {
+    "running": [
+        "KeyError",
+        "a person\u2019s cell",
+        "ran out of time",
+        "Kernel replaced",
+        "Older than the kill",
+        "Gone",
+    ],
+    "answered": [
+        "Refused",
+        "1 of 2 citations was not found.",
+        "not found; nearest shown",
+        "the answer said",
+        "Sub-calls",
+    ],
+}
+FIND: Final = """(wanted) => {
+  const plain = (text) => text.replaceAll("\\u00a0", " ");
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT);
+  const found = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (node.checkVisibility() && plain(node.innerText ?? "").includes(wanted)) found.push(node);
+  }
+  const inner = found.filter((node) => !found.some((other) => other !== node && node.contains(other)));
+  return inner.map((node) => node.getBoundingClientRect()).map((box) => [box.left, box.top, box.right, box.bottom]);
+}"""
+SIDEWAYS: Final = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def places(tab: Tab, words: str) -> list[list[float]]:
+    """Where words stand that can be seen: left, top, right and bottom of the innermost elements that have them."""
+    found: list[list[float]] = tab.run(f"({FIND})({json.dumps(words)})")
+    return found
+
+
+@pytest.mark.parametrize("name", LOOKED_FOR)
+def test_what_a_person_looks_for_is_in_the_window(open_page: Open, name: str) -> None:
+    tab = open_page(PATHS[name])
+    tab.wait("!document.querySelector('.meters') || document.querySelector('.map .legend')")
+    for colours in ("light", "dark"):
+        tab.media(prefers_color_scheme=colours)
+        for width, height in (DESK, PHONE, (320, 600)):
+            tab.size(width, height)
+            tab.wait(f"innerWidth === {width}")
+            assert tab.run(SIDEWAYS) <= 0, (name, width)
+            for words in LOOKED_FOR[name]:
+                boxes = [box for box in places(tab, words) if box[0] >= 0 and box[2] <= width]
+                assert boxes, (name, colours, width, words, tab.text())
+                assert width < DESK[0] or any(box[3] <= height for box in boxes), (name, words, boxes)
+
+
+@pytest.mark.parametrize("name", IN_THE_STEPS)
+def test_the_steps_say_what_went_wrong(open_page: Open, name: str) -> None:
+    tab = open_page(PATHS[name])
+    for words in IN_THE_STEPS[name]:
+        assert places(tab, words), (words, tab.text())
+
+
+def test_several_contexts_have_a_map_each_of_which_the_first_is_open(open_page: Open, stage: Stage) -> None:
+    (first,) = scenes.head("two", "idle")["contexts"]
+    both = [first, {**first, "name": "orders", "chars": 500, "documents": 1, "stretches": []}]
+    said = scenes.step(1, delivered={"orders": [[0, 250]]})
+    stage.plays["two"] = Play([scenes.head("two", "idle", contexts=both), scenes.events(said)], ends=False)
+    tab = open_page("#/s/two")
+    assert tab.run("[...document.querySelectorAll('.map details:not(.lanes)')].map((one) => one.open)") == [True, False]
+    tab.run("document.querySelectorAll('.map details:not(.lanes) > summary')[1].click()")
+    delivered = (
+        "[...document.querySelectorAll('.of-delivered')].map((one) => one.textContent.replaceAll('\\u00a0', ' '))"
+    )
+    assert tab.run(delivered) == ["delivered 0 chars, 0 %", "delivered 250 chars, 50 %"]
+    assert tab.run("document.querySelectorAll('.map h2').length") == 2
+
+
+def test_colours_are_the_designs(open_page: Open) -> None:
+    tab = open_page(PATHS["stopped"])
+    paper = "getComputedStyle(document.documentElement).backgroundColor"
+    tab.media(prefers_color_scheme="light")
+    assert tab.run(paper) == "rgb(246, 245, 241)"
+    tab.media(prefers_color_scheme="dark")
+    assert tab.run(paper) == "rgb(19, 21, 25)"
+
+
+def test_nothing_moves_for_who_wants_no_motion(open_page: Open) -> None:
+    tab = open_page(PATHS["running"])
+    name = "getComputedStyle(document.querySelector('.pill i')).animationName"
+    assert tab.run(name) == "beat"
+    tab.media(prefers_reduced_motion="reduce")
+    assert tab.run(name) == "none"
+
+
+def test_colours_that_a_person_forces_leave_bars_and_marks_to_be_seen(open_page: Open) -> None:
+    tab = open_page(PATHS["answered"])
+    tab.media(forced_colors="active")
+    assert tab.run("getComputedStyle(document.querySelector('.bar i')).backgroundColor") != "rgba(0, 0, 0, 0)"
+    assert tab.run("getComputedStyle(document.querySelector('mark')).borderTopStyle") == "solid"
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_axe_finds_no_fault(open_page: Open, name: str) -> None:
+    """In light and dark on a desk, and on a phone, with everything open that can be."""
+    tab = open_page(PATHS[name], bypasses_policy=True)  # axe itself makes what the policy forbids
+    tab.run(f"{axe().read_text(encoding='utf-8')};0")
+    tab.run("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    for colours, size in (("light", DESK), ("dark", DESK), ("light", PHONE)):
+        tab.media(prefers_color_scheme=colours)
+        tab.size(*size)
+        found = faults(tab)
+        assert found["checked"] > 10
+        assert found["faults"] == [], (name, colours, size)
+
+
+def faults(tab: Tab) -> dict[str, Any]:
+    """What axe has against the page as it is, with the elements."""
+    found: dict[str, Any] = tab.run(
+        "axe.run(document).then((all) => ({ checked: all.passes.length, faults: all.violations.map((one) => "
+        "[one.impact, one.id, one.nodes.map((node) => node.html.slice(0, 200))]) }))"
+    )
+    return found
