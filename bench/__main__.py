@@ -28,6 +28,7 @@ from bench.bars import (
     hosts,
     hosts_steps,
     lasting,
+    live_page,
     long_answers,
     many,
     mapped,
@@ -107,6 +108,7 @@ PARTS: dict[str, Part] = {
     "watch-content": watching.watch_content,
     "watch-step": watching.watch_step,
     "watch-idle": watching.watch_idle,
+    "watch-page": live_page.watch_page,
 }
 FLOORS: dict[str, Part] = {
     "floor-machine": machine.machine,
