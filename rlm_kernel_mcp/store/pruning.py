@@ -168,7 +168,7 @@ class Pruning:
                     lock.release()
         self._do("DELETE FROM added_contexts WHERE session_id = ?", session_id)
         self._remove_files(session_id)
-        for table in ("events", "subcalls", "answer_pages", "displays"):
+        for table in ("events", "subcalls", "answer_pages", "displays", "seen", "context_documents"):
             some = f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE session_id = ? LIMIT ?)"  # noqa: S608
             left = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE session_id = ?)"  # noqa: S608 (our own names)
             while self._database.is_on_disk and self._one(left, session_id):

@@ -33,6 +33,8 @@ from rlm_kernel_mcp.store.database.records import (
 from rlm_kernel_mcp.store.database.rows import Rows, texts_check
 from rlm_kernel_mcp.store.displays import DisplayRows
 from rlm_kernel_mcp.store.long_answers import LongAnswers, PagedBytes, PagedText
+from rlm_kernel_mcp.store.maps.documents import DocumentPages
+from rlm_kernel_mcp.store.maps.seen import SeenRows
 from rlm_kernel_mcp.store.subcalls import Subcalls
 from rlm_kernel_mcp.text.surrogates import decoded
 from rlm_kernel_mcp.text.wording import counted
@@ -72,6 +74,8 @@ class Reading:
         self.subcalls = Subcalls(database)
         self.long_answers = LongAnswers(database)
         self.displays = DisplayRows(database)
+        self.seen = SeenRows(database)
+        self.documents = DocumentPages(database)
 
     @property
     def unread(self) -> str | None:
@@ -239,10 +243,14 @@ class Reading:
                 yield f"the final answer of session {key.session_id}"
             if lost := self.events(key.session_id).damaged:
                 yield f"{counted(lost, 'event')} of session {key.session_id}"
-        if lost := self.subcalls.damaged():
-            yield counted(lost, "question")
-        if lost := self.displays.damaged():
-            yield f"{counted(lost, 'display')} of steps"
+        for rows, noun, of in (
+            (self.subcalls, "question", ""),
+            (self.displays, "display", " of steps"),
+            (self.seen, "row", " of what steps looked at"),
+            (self.documents, "page", " of documents"),
+        ):
+            if lost := rows.damaged():
+                yield f"{counted(lost, noun)}{of}"
         (strays,) = self._database.read_apart(_STRAYS)[-1]
         if strays:
             yield f"{counted(strays, 'event')} of no session"

@@ -47,6 +47,7 @@ from rlm_kernel_mcp.store.database.records import (
     without_texts,
 )
 from rlm_kernel_mcp.store.database.rows import Rows
+from rlm_kernel_mcp.store.database.schema import nothing, together
 from rlm_kernel_mcp.store.long_answers import PagedText
 from rlm_kernel_mcp.store.pruning import Pruning
 from rlm_kernel_mcp.store.reading import Reading
@@ -112,7 +113,7 @@ class Store(Reading):
 
     def update_session(self, session_id: str, **changes: Any) -> None:
         """Set some fields of a session's row; without such a row nothing happens."""
-        self._write(lambda connection: None, 0, session_id, changes)
+        self._write(nothing, 0, session_id, changes)
 
     def remove_session(self, session_id: str) -> None:
         """Remove every row of a session that came to nothing."""
@@ -131,7 +132,7 @@ class Store(Reading):
             self._last_id = max(time.time_ns(), self._last_id + 1)
             return self._last_id
 
-    # `session`: fields of the session's row that are set in the same transaction.
+    # `session`: fields of the session's row that are set in the same transaction; `also`: what else it does.
 
     def begin_event(self, event: EventRow, session: Fields | None = None) -> int:
         """Write an event's row before it happens, as `unknown`; returns its id, for `complete_event`."""
@@ -146,7 +147,9 @@ class Store(Reading):
         """Write the event of a final answer, whose text is only in the session's row, or in pages."""
         return self._insert(event, is_begun=False, answer=answer)
 
-    def complete_event(self, row_id: int, session: Fields | None = None, of: str | None = None, **changes: Any) -> None:
+    def complete_event(
+        self, row_id: int, session: Fields | None = None, of: str = "", also: Operation = nothing, **changes: Any
+    ) -> None:
         """Set some fields of an event's row (`of` a session). Texts beyond the store's room keep head and tail."""
         begun = self._begun.get(row_id)
         if (session_id := of or (begun.session_id if begun else self._session_of(row_id))) is None:
@@ -161,7 +164,7 @@ class Store(Reading):
         self._completing.add(row_id)
         try:
             update = partial(update_event, session_id=session_id, row_id=row_id, changes=changes)
-            self._write(update, size, session_id, session)
+            self._write(together(update, also), size, session_id, session)
         finally:
             self._begun.pop(row_id, None)
             self._completing.discard(row_id)
@@ -252,12 +255,8 @@ class Store(Reading):
             self._database.write(operation, size_bytes)
             return
         changed, columns = changed_session(self._live.get(session_id), fields)
-
-        def both(connection: sqlite3.Connection) -> None:
-            update_session(connection, session_id, columns)
-            operation(connection)
-
-        self._database.write(both, size_bytes)
+        update = partial(update_session, session_id=session_id, changes=columns)
+        self._database.write(together(update, operation), size_bytes)
         if changed is not None:
             self._live[session_id] = changed
         if fields.get("status") in ENDED_STATUSES:
@@ -287,6 +286,7 @@ class Store(Reading):
 
     def _forget(self, session_id: str) -> None:
         self._live.pop(session_id, None)
+        self.seen.let_go(session_id)
         self._text_bytes.pop(session_id, None)
         self._newest.pop(session_id, None)
         for row_id in [row_id for row_id, event in list(self._begun.items()) if event.session_id == session_id]:

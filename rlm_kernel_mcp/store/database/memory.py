@@ -23,6 +23,8 @@ MEMORY_BYTES: Final = 128 << 20
 # When the memory is full: what goes, in this order, until the write fits.
 _RELIEFS: Final = (
     "DELETE FROM displays",
+    "DELETE FROM seen",
+    "DELETE FROM context_documents",
     """UPDATE events SET stdout = '[not kept: the session store is in memory, which is full]', stderr = NULL,
     result = NULL, row_check = NULL, text_check = NULL WHERE result_status <> 'unknown'""",
     "DELETE FROM answers",

@@ -121,6 +121,20 @@ SESSION_CHECKS: Final = ("row_check", "answer_check", "purpose_check")
 EVENT_CHECKS: Final = ("text_bytes", "row_check", "text_check")
 
 
+_OF_A_SESSION: Final = (
+    "events",
+    "contexts",
+    "added_contexts",
+    "subcalls",
+    "answer_pages",
+    "displays",
+    "seen",
+    "context_documents",
+    "sessions",
+)
+"""The tables with rows of one, its own last."""
+
+
 def insert_session(connection: sqlite3.Connection, record: SessionRecord) -> None:
     """Write a session's row, in place of an earlier one."""
     connection.execute(_INSERT_SESSION, [*to_sqlite(_session_values(record)), *session_checks(record).values()])
@@ -134,7 +148,7 @@ def insert_event(connection: sqlite3.Connection, event: EventRow, text_bytes: in
 
 def delete_session(connection: sqlite3.Connection, session_id: str) -> None:
     """Remove every row of a session."""
-    for table in ("events", "contexts", "added_contexts", "subcalls", "answer_pages", "displays", "sessions"):
+    for table in _OF_A_SESSION:
         connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 (our own names)
 
 

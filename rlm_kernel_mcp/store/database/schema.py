@@ -27,6 +27,8 @@ TABLES: Final = (
     "subcall_days",
     "answer_pages",
     "displays",
+    "seen",
+    "context_documents",
 )
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -90,6 +92,15 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             mime_type TEXT NOT NULL, bytes INTEGER NOT NULL, display_check INTEGER NOT NULL, data BLOB,
             PRIMARY KEY (session_id, event, number))""",
     ),
+    (
+        """CREATE TABLE seen (
+            session_id TEXT NOT NULL, id INTEGER NOT NULL, event INTEGER NOT NULL, kind TEXT NOT NULL,
+            bytes INTEGER NOT NULL, seen_check INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (session_id, id))""",
+        """CREATE TABLE context_documents (
+            session_id TEXT NOT NULL, context TEXT NOT NULL, number INTEGER NOT NULL, start INTEGER NOT NULL,
+            chars INTEGER NOT NULL, page_check INTEGER NOT NULL, data BLOB NOT NULL,
+            PRIMARY KEY (session_id, context, number))""",
+    ),
 )
 """Entry n takes a store from version n (`PRAGMA user_version`) to n + 1. A released entry is never changed."""
 
@@ -130,6 +141,20 @@ def for_rows(statement: str, rows: Sequence[tuple[object, ...]]) -> Callable[[sq
     def write(connection: sqlite3.Connection) -> None:
         with atomic(connection):
             connection.executemany(statement, rows)
+
+    return write
+
+
+def nothing(connection: sqlite3.Connection) -> None:
+    """Write nothing."""
+
+
+def together(*operations: Callable[[sqlite3.Connection], None]) -> Callable[[sqlite3.Connection], None]:
+    """What does all of them, one after the other."""
+
+    def write(connection: sqlite3.Connection) -> None:
+        for operation in operations:
+            operation(connection)
 
     return write
 
