@@ -35,19 +35,7 @@ NAME_TAKEN: Final = "NameTaken"
 BAD_JSON: Final = "BadJson"
 """`ename` of a `Failure` to add a context."""
 
-EXPLORING: Final = (
-    "look",
-    "search",
-    "count",
-    "lines",
-    "span",
-    "chunks",
-    "rank",
-    "records",
-    "tree",
-    "cite",
-    "quote",
-)
+EXPLORING: Final = ("look", "search", "count", "lines", "span", "chunks", "rank", "records", "tree", "cite", "quote")
 """The functions that a kernel offers beside the texts. Every kernel has them: they are neither lost nor restored."""
 
 Layout = Literal["ascii", "latin-1", "ucs2", "ucs4"]
@@ -155,12 +143,7 @@ INDEX_ROWS: Final = 2_048
 Form = Literal["plain", "gzip", "bzip2", "xz", "zstd"]
 LAYOUTS: Final[tuple[Layout, ...]] = ("ascii", "latin-1", "ucs2", "ucs4")
 WIDTHS: Final[dict[Layout, int]] = {"ascii": 1, "latin-1": 1, "ucs2": 2, "ucs4": 4}
-CODECS: Final[dict[Layout, str]] = {
-    "ascii": "latin-1",
-    "latin-1": "latin-1",
-    "ucs2": "utf-16-le",
-    "ucs4": "utf-32-le",
-}
+CODECS: Final[dict[Layout, str]] = {"ascii": "latin-1", "latin-1": "latin-1", "ucs2": "utf-16-le", "ucs4": "utf-32-le"}
 """What writes characters so that they lie in a layout."""
 REASONS: Final = (
     "binary",
@@ -255,6 +238,9 @@ in a step, so that none which that step has printed is given twice."""
 CLAIM_NUMBER_MAX: Final = 999_999_999
 EXPLORED_MAX: Final = 100
 """Contexts of one `Used`."""
+RUNS_MAX: Final = 1_024
+SHOWN_MAX: Final = 80
+"""Stretches of all contexts in it, and places."""
 
 
 class Claim(NamedTuple):
@@ -289,6 +275,12 @@ class Explored(NamedTuple):
     """The same of `rank`."""
 
 
+Run = tuple[int, int, int]
+"""Start and end of a stretch of a context, in its characters, and how often it was gone over."""
+Shown = tuple[str, str, int, int]
+"""Context, document, and start and end in characters of the document: the first four of a `Claim` behind its number."""
+
+
 class Used(TypedDict, total=False):
     """What a step has done with the functions that explore the texts; of a well-behaved kernel in its `StepExtra`."""
 
@@ -298,3 +290,7 @@ class Used(TypedDict, total=False):
     """Of each context that was gone over in it, the totals by now."""
     claims: list[Claim]
     """Those that no report has had yet."""
+    passes: dict[str, list[Run]]
+    """By context, what `search`, `count` and `quote` went through in it: in order, and none overlaps another."""
+    shown: list[Shown]
+    """Places of which it has taken the text last: there the host looks first for what the step's reply had."""

@@ -156,6 +156,8 @@ class FakeKernel:
         """By type of request what it answers instead, made of what was asked."""
         self.large = False
         """Whether a snapshot does not fit one message."""
+        self.used: dict[str, Any] = {}
+        """What it says that a step has done with the functions that explore the texts."""
         self.heard: list[str] = []
         """Types of messages, and names of signals, in the order in which they came."""
         self._unanswered: list[tuple[Channel, list[bytes]]] = []
@@ -231,7 +233,7 @@ class FakeKernel:
         (header, asked), self._running = self._running, None
         updated = [[name, type(self.names[name]).__name__, None] for name in bound]
         unchanged = asked is not None and asked["after"] is not None and not bound
-        told = {"updated": updated, "dropped": {}, "unchanged": unchanged}
+        told = {"updated": updated, "dropped": {}, "unchanged": unchanged, "used": self.used}
         self.shell.say("execute_reply", {**reply, REPLY_KEY: told}, header)
         self.iopub.say("status", {"execution_state": "idle"}, header)
         if asked is not None and not unchanged and INLINE_SNAPSHOT not in self.deaf:

@@ -19,13 +19,15 @@ from rlm_kernel_mcp.context_wire import (
     CLAIM_TEXT_CHARS,
     CLAIMS_MAX,
     CLAIMS_STEP_MAX,
+    SHOWN_MAX,
     Claim,
+    Shown,
     Used,
 )
 from rlm_kernel_mcp.in_kernel.explore.matching.literals import Literals
 from rlm_kernel_mcp.in_kernel.explore.sources import Source, stretches
 from rlm_kernel_mcp.in_kernel.explore.spans import Span, spanned
-from rlm_kernel_mcp.in_kernel.explore.usage import take, used, went_over
+from rlm_kernel_mcp.in_kernel.explore.usage import opened, spans, take, used, went_over
 
 NOTE_CHARS: Final = 500
 TOLD_CHARS: Final = 500_000
@@ -80,6 +82,8 @@ def begin_behind(number: int) -> None:
 def told(*, claims: bool) -> Used:
     """What the reply to a step says about the functions. `claims`: only a reply to the host carries the claims."""
     said = take()
+    if shown := _shown():
+        said["shown"] = shown
     if claims and _untold:
         said["claims"], left = [], TOLD_CHARS
         while _untold and len(said["claims"]) < CLAIMS_STEP_MAX and left > 0:
@@ -89,8 +93,17 @@ def told(*, claims: bool) -> Used:
     return said
 
 
+def _shown() -> list[Shown]:
+    """The places whose texts were taken since the last time, the last ones first, each once."""
+    taken = [(one.context, one.doc, *one.chars) for one in reversed(spans)]
+    taken += [(context, document, 0, min(chars, CITED_CHARS_MAX)) for context, document, chars in reversed(opened)]
+    spans.clear()
+    opened.clear()
+    return list(dict.fromkeys(row for row in taken if 0 <= row[2] < row[3] <= row[2] + CITED_CHARS_MAX))[:SHOWN_MAX]
+
+
 def _row(one: Cite) -> Claim:
-    place, text = one.span, one.span.text
+    place, text = one.span, one.span._text
     sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     # The message is JSON in UTF-8, which has no lone surrogates.
     shown = text[:CLAIM_TEXT_CHARS].encode("utf-8", "replace").decode()

@@ -93,4 +93,4 @@ def _index(cut: Chunks) -> sqlite3.Connection:
 def _rows(cut: Chunks) -> Iterator[tuple[int, str]]:
     for number, chunk in enumerate(cut):
         # SQLite accepts no lone surrogates, and its texts end at a NUL.
-        yield number, chunk.text.encode("utf-8", "replace").decode().replace("\0", " ")
+        yield number, chunk._text.encode("utf-8", "replace").decode().replace("\0", " ")

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.in_kernel.explore.matching.windows import line_end, line_start
 from rlm_kernel_mcp.in_kernel.explore.sources import Source, Stretch, one_document, source_named
+from rlm_kernel_mcp.in_kernel.explore.usage import spans as taken
 from rlm_kernel_mcp.in_kernel.explore.usage import used
 
 REPR_CHARS: Final = 900
@@ -18,6 +19,8 @@ REPR_CHARS: Final = 900
 EXCERPT_CHARS: Final = 120
 TEXT_CHARS: Final = 600
 """Characters of a span's text in its own repr."""
+_take: Final = taken.append
+"""Notes a span whose text somebody takes."""
 
 
 def shown(text: str, chars: int = EXCERPT_CHARS) -> str:
@@ -44,6 +47,13 @@ class Span:
     @property
     def text(self) -> str:
         """Its characters."""
+        text = self._source.text[self.start : self.end]
+        _take(self)
+        return text
+
+    @property
+    def _text(self) -> str:
+        """The same for our own use, which shows it to nobody."""
         return self._source.text[self.start : self.end]
 
     @property
@@ -82,12 +92,15 @@ class Span:
 
     def before(self, chars: int = 200) -> str:
         """The characters before it, in its document."""
-        first = self._source.starts[self._index]
-        return self._source.text[max(first, self.start - chars) : self.start]
+        first = max(self._source.starts[self._index], self.start - chars)
+        _take(Span(self._source, first, self.start))
+        return self._source.text[first : self.start]
 
     def after(self, chars: int = 200) -> str:
         """The characters after it, in its document."""
-        return self._source.text[self.end : min(self._document_end, self.end + chars)]
+        last = min(self._document_end, self.end + chars)
+        _take(Span(self._source, self.end, last))
+        return self._source.text[self.end : last]
 
     def lines(self, around: int = 0) -> Span:
         """Its whole lines, and `around` more before and after, in its document."""
@@ -186,6 +199,7 @@ class Hit(Span):
     def __repr__(self) -> str:
         score = "" if self.score is None else f" ({self.score:.2f})"
         groups = f" groups {shown(repr(self.groups), 200)}" if self.groups else ""
+        _take(self)
         return f"{self.place}:{self.line}: {self.excerpt()}{score}{groups}"
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:

@@ -1,7 +1,7 @@
 """The documents of a session: `documents`, a table of where each lies in the text of its context.
 
 Is: slices, made on access. Is not: a copy of any document, nor a wall or a courtesy.
-Above: `offered.py`, which binds it. Below: the standard library.
+Above: `offered.py`, which binds it. Below: `in_kernel/explore/usage.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from rlm_kernel_mcp.in_kernel.explore.usage import opened
 
 CLOSE_NAMES_FROM = 20_000
 """Among how many names the nearest to a missing one are looked for."""
+_open: Final = opened.append
+"""Notes a document whose text somebody takes."""
 
 
 class _Part(NamedTuple):
@@ -85,6 +89,7 @@ class Documents(Mapping[str, str]):
                 f"documents go by name: list(documents)[{part}] is {names}, list(documents.values())[{part}] {texts}"
             )
         part, start, end = self._place(name)
+        _open((part.name, name, end - start))
         return part.context[start:end]
 
     def __iter__(self) -> Iterator[str]:

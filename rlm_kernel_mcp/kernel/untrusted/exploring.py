@@ -1,8 +1,8 @@
 """What a step's report says of the exploring functions, checked: their use, and the claims that the step has made.
 
 Is: type, size and count of each field. Is not: whether any of it is true: a claim is checked against the source's own
-bytes when an answer names it, and the rest is passed on as the kernel's statement. Above: `reply.py`. Below:
-`fields.py`, `context_wire.py`.
+bytes when an answer names it, a place that was shown when it is looked at there, and the rest is passed on as the
+kernel's statement. Above: `reply.py`. Below: `fields.py`, `context_wire.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from rlm_kernel_mcp.context_wire import (
@@ -19,12 +20,18 @@ from rlm_kernel_mcp.context_wire import (
     CLAIMS_STEP_MAX,
     EXPLORED_MAX,
     EXPLORING,
+    RUNS_MAX,
+    SHOWN_MAX,
     Claim,
     Explored,
+    Run,
+    Shown,
 )
 from rlm_kernel_mcp.kernel.untrusted.fields import NAME_CHARS_MAX, count_of
 
 DOCUMENT_CHARS_MAX: Final = 4_096
+PASSES_MAX: Final = 255
+"""How often a stretch counts as gone over; a claim of more is one of so many."""
 _SHA256: Final = re.compile(r"(?:[0-9a-f]{64})?", re.ASCII)
 
 
@@ -35,6 +42,8 @@ class Use:
     functions: Mapping[str, int] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     explored: tuple[Explored, ...] = ()
+    passes: Mapping[str, tuple[Run, ...]] = field(default_factory=dict)
+    shown: tuple[Shown, ...] = ()
 
 
 NOTHING: Final = Use()
@@ -49,7 +58,9 @@ def use_of(value: object) -> Use:
     functions = {name: count for name in EXPLORING if (count := count_of(counts.get(name)))}
     claims = map(claim_of, _rows(value.get("claims"), CLAIMS_STEP_MAX))
     explored = map(explored_of, _rows(value.get("explored"), EXPLORED_MAX))
-    return Use(functions, tuple(filter(None, claims)), tuple(filter(None, explored)))
+    shown = map(shown_of, _rows(value.get("shown"), SHOWN_MAX))
+    kept = tuple(filter(None, claims)), tuple(filter(None, explored))
+    return Use(functions, *kept, passes_of(value.get("passes")), tuple(filter(None, shown)))
 
 
 def claim_of(row: object) -> Claim | None:
@@ -73,6 +84,44 @@ def explored_of(row: object) -> Explored | None:
     if not isinstance(context, str) or len(context) > NAME_CHARS_MAX or searched is None or ranked is None:
         return None
     return Explored(context, searched, ranked)
+
+
+def passes_of(value: object) -> dict[str, tuple[Run, ...]]:
+    """What was gone over and how often, by context, in order, as far as a kernel sent what it should."""
+    found: dict[str, tuple[Run, ...]] = {}
+    left = RUNS_MAX
+    for context, rows in islice(value.items(), EXPLORED_MAX) if isinstance(value, dict) else ():
+        runs: list[Run] = []
+        for row in _rows(rows, left):
+            run = _run_of(row, runs[-1][1] if runs else 0)
+            if run is None:
+                break
+            runs.append(run)
+        if runs and isinstance(context, str) and len(context) <= NAME_CHARS_MAX:
+            found[context] = tuple(runs)
+            left -= len(runs)
+    return found
+
+
+def _run_of(row: object, reached: int) -> Run | None:
+    """One stretch, which begins where the one before ended or behind that."""
+    if not isinstance(row, list) or len(row) != 3:
+        return None
+    start, end, times = map(count_of, row)
+    if start is None or end is None or not times or not reached <= start < end:
+        return None
+    return start, end, min(times, PASSES_MAX)
+
+
+def shown_of(row: object) -> Shown | None:
+    """One place that was looked at; None where a kernel sent something else."""
+    if not isinstance(row, list) or len(row) != 4:
+        return None
+    (context, document), (start, end) = row[:2], map(count_of, row[2:])
+    if not isinstance(context, str) or not isinstance(document, str) or start is None or end is None:
+        return None
+    named = len(context) <= NAME_CHARS_MAX and len(document) <= DOCUMENT_CHARS_MAX
+    return (context, document, start, end) if named and start < end <= start + CITED_CHARS_MAX else None
 
 
 def _rows(value: object, most: int) -> list[Any]:
