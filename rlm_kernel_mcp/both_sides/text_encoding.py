@@ -113,6 +113,11 @@ class EncodingDetector:
         return "latin-1" if self._is_latin_1 or not self._is_what_it_seems() else None
 
     @property
+    def chars(self) -> int:
+        """How many characters the document has. Complete after `finish`."""
+        return self._seen_bytes if self._is_latin_1 else self._decoded_chars + self.undecodable_bytes
+
+    @property
     def is_binary(self) -> bool:
         """True as soon as no further byte can make a text of this document."""
         return self._has_early_nul and not self._takes_nul and self._encoding in ("utf-8", "utf-8-sig")

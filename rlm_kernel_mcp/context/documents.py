@@ -29,3 +29,5 @@ class Document:
     """Which file it was, and its state when it was opened; None for an inline text."""
     looks: str = field(default="", compare=False)
     """One of `text_encoding.LOOKS`."""
+    chars: int | None = field(default=None, compare=False)
+    """How many characters it has; None: nobody has counted them."""

@@ -141,7 +141,19 @@ class Payload:
     def places(self, name_start: int = 0) -> Places:
         """Positions in its documents, which outlive it. `name_start`: length of the prefix before their names."""
         documents = (((one.name, one.byte_count, one.encoding, one.errors), one.path or "") for one in self.documents)
-        return Places(documents, self.index, "" if self.prefix is None else f"{self.prefix}/", name_start)
+        base = "" if self.prefix is None else f"{self.prefix}/"
+        return Places(documents, self.index, base, name_start, self._chars_each())
+
+    def _chars_each(self) -> list[int] | None:
+        """Characters of each document, where they have been counted."""
+        if self.char_counts is not None:
+            return list(self.char_counts)
+        if self.index is not None:
+            return list(self.index.char_counts)
+        if self.facts is not None and len(self.documents) == 1:
+            return [self.facts.chars]
+        counts = [one.chars for one in self.documents]
+        return [count for count in counts if count is not None] if None not in counts else None
 
     def hold_in_memory(self) -> None:
         """Give a kernel that cannot map the text the documents' own bytes instead."""

@@ -142,7 +142,7 @@ class _Reading:
             # Most documents take this short cut: read whole at once, and plain ASCII.
             if block:
                 self._take(block, "ascii")
-            return Document(source.name, size, "utf-8", 0, "strict", "ascii", source.real, identity)
+            return Document(source.name, size, "utf-8", 0, "strict", "ascii", source.real, identity, "", size)
         return self._detected(source, descriptor, block, identity)
 
     def _detected(self, source: Source, descriptor: int, block: bytes, identity: FileIdentity) -> Document | None:
@@ -162,8 +162,8 @@ class _Reading:
             self._check_room(self._concatenation.byte_count, layout)
             self._can_be_mapped = self._can_be_mapped and layout is not None
             errors = errors_of(encoding) if bad_bytes else "strict"
-            place = source.real, identity
-            return Document(source.name, size, encoding, bad_bytes, errors, layout, *place, detector.looks)
+            more = source.real, identity, detector.looks, detector.chars
+            return Document(source.name, size, encoding, bad_bytes, errors, layout, *more)
         self._skipped.add(source.name, "binary", binary(detector.looks))
         return None
 

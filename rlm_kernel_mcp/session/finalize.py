@@ -259,6 +259,7 @@ async def _end(session: Session, let_go: Callable[[Session], None]) -> None:
     await session.kernel.drop("the session was finalized", settle_s=0)
     await session.contexts.contexts.hashes.end(HASHED_S)  # the record has them now, or never
     await session.kernel.recovery.snapshots.remove()
+    await session.told.seen.settled(session.evidence.placed)
     let_go(session)
     await session.journal.settled()
     session.journal.telling.finalized()

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from rlm_kernel_mcp.context.loader.blocks import Block
@@ -101,7 +102,12 @@ class Places:
     """The positions in one context. Thread-safe."""
 
     def __init__(
-        self, documents: Iterable[tuple[DocumentRow, str]], index: TextIndex | None, base: str, name_start: int
+        self,
+        documents: Iterable[tuple[DocumentRow, str]],
+        index: TextIndex | None,
+        base: str,
+        name_start: int,
+        chars: Iterable[int] | None = None,
     ) -> None:
         """Keep what is known of the documents, each with the path of its file.
 
@@ -110,6 +116,7 @@ class Places:
             index: of all of them, if a loader has counted them; otherwise each is counted when it is first needed.
             base: what most paths begin with; the rest of such a path is the document's name.
             name_start: length of the prefix of the names that is not part of the path.
+            chars: of each document, if they have been counted.
         """
         pairs = list(documents)
         rows = [row for row, _ in pairs]
@@ -118,6 +125,8 @@ class Places:
         # A single text: a set of 200,000 names would take ten times as much memory.
         self._names = _END + b"".join(_bytes_of(name) + _END for name, *_ in rows)
         self._index = index
+        self.starts = None if chars is None else array("Q", accumulate(chars, initial=0))
+        """Where each document begins, and the last one ends, in characters of the context; None: nobody knows."""
         self._sizes = array("Q", (size for _, size, *_ in rows))
         self._kinds = list({(encoding, errors): None for *_, encoding, errors in rows})
         kinds = {kind: number for number, kind in enumerate(self._kinds)}
@@ -128,6 +137,11 @@ class Places:
 
     def __len__(self) -> int:
         return len(self._sizes)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether a loader has counted them, so that no place in any of them takes more than a block to find."""
+        return self._index is not None
 
     @property
     def names(self) -> list[str]:
@@ -144,6 +158,8 @@ class Places:
 
     def number(self, name: str) -> int:
         """The number of the document with this name. Raises: KeyError."""
+        if "\0" in name:  # that is where one name ends: it would be two
+            raise KeyError(name)
         at = self._names.find(_END + _bytes_of(name) + _END)
         if at < 0:
             raise KeyError(name)

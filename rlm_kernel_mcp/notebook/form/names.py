@@ -172,6 +172,15 @@ class ClaimFacts(TypedDict):
     """In characters of the document, the end not included."""
 
 
+class SeenFacts(TypedDict, total=False):
+    """What a cell has seen of a context, in its characters. What it did by a text's own methods is not there."""
+
+    delivered: list[tuple[int, int]]
+    """Ranges that stood in what its client was given: found by the server in the source's own bytes."""
+    searched: int
+    """How many the functions went over. It is the kernel's word."""
+
+
 class DisplayFacts(TypedDict):
     """HTML, Markdown or SVG that a step's code has displayed. It is in no output: there it would be rendered."""
 
@@ -200,6 +209,8 @@ class CellFacts(TypedDict, total=False):
     """Characters: what it took of the budget, what its client was given of it, and what it printed."""
     functions: dict[str, int]
     """How often it called each function that explores the texts."""
+    seen: dict[str, SeenFacts]
+    """By context."""
     citations: list[ClaimFacts]
     contexts_changed: list[str]
     subcalls: list[SubcallFacts]

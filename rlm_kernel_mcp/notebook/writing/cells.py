@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.notebook.form.names import KEY, NOT_REPEATABLE, RAISES, CellFacts
 from rlm_kernel_mcp.notebook.form.outputs import Json
+from rlm_kernel_mcp.session.trace.facts import SEEN
 
 ID_CHARS: Final = 64
 """Of a cell's id."""
@@ -45,8 +46,10 @@ def code_cell(
     }
 
 
-def note_costs(facts: CellFacts, known: Mapping[str, Any]) -> None:
-    """Put into a cell's facts what the trace knows of its step's costs."""
+def note_facts(facts: CellFacts, known: Mapping[str, Any]) -> None:
+    """Put into a cell's facts what the trace knows of its step's costs, and of what it has seen of the contexts."""
     if "cost" in known:
         facts["cost"], facts["delivered"] = known["cost"], known.get("delivered", 0)
         facts["printed"] = dict(known.get("printed", {}))
+    if SEEN in known:
+        facts["seen"] = known[SEEN]

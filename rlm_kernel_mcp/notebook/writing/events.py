@@ -29,7 +29,7 @@ from rlm_kernel_mcp.notebook.form.names import (
 )
 from rlm_kernel_mcp.notebook.form.outputs import Json, Said
 from rlm_kernel_mcp.notebook.writing import words
-from rlm_kernel_mcp.notebook.writing.cells import code_cell, markdown_cell, note_costs
+from rlm_kernel_mcp.notebook.writing.cells import code_cell, markdown_cell, note_facts
 from rlm_kernel_mcp.notebook.writing.repeatable import Guesses
 from rlm_kernel_mcp.questions_wire import ASKING, CALLING
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -120,7 +120,7 @@ class Cells:
             "status": event.result_status,
             "used": event.guardrail_snapshot,
         }
-        note_costs(facts, event.facts)
+        note_facts(facts, event.facts)
         if event.functions:
             facts["functions"] = dict(event.functions)
         if claims := event.facts.get(CLAIMS):

@@ -25,9 +25,10 @@ from rlm_kernel_mcp.session.contexts.contexts import SessionContext, contexts_of
 from rlm_kernel_mcp.session.evidence.annotations import annotations_of
 from rlm_kernel_mcp.session.evidence.citations import EXACT_CHARS, Checked
 from rlm_kernel_mcp.session.functions.offered import of_record
+from rlm_kernel_mcp.session.seen.maps import SeenMap
 from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, Texts, extra_of, whole_event
-from rlm_kernel_mcp.session.trace.reading import with_displays, with_questions
+from rlm_kernel_mcp.session.trace.reading import seen_of, with_displays, with_questions, with_seen
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import EventHead, EventRow, SessionRecord, Store
@@ -52,7 +53,7 @@ def notebook_of(store: Store, session_id: str) -> tuple[Json, int]:
         facts = _facts(store, record, asked.heads)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise damaged_record(session_id) from error
-    damaged = asked.heads.damaged
+    damaged, seen = asked.heads.damaged, seen_of(store, session_id)
     was_restored = any(head.row.action == "restore" for head in asked.heads)
     rungs = dict(_rungs(head.row for head in asked.heads))
     cells = Cells(facts, subcalls_of(store, session_id), was_restored, rungs)
@@ -61,7 +62,7 @@ def notebook_of(store: Store, session_id: str) -> tuple[Json, int]:
         is_step_s = head.row.action == QUESTIONS  # what was asked is in its step's cell, from `answers.py`
         texts: Texts | None = {} if is_step_s else asked.texts(head)
         try:
-            event = None if texts is None else _event(_whole(store, head, texts), extra_of(head.row), rungs)
+            event = None if texts is None else _event(_whole(store, head, texts, seen), extra_of(head.row), rungs)
         except SessionNotFound:  # pages of a final answer
             event = None
         if event is None:
@@ -79,9 +80,9 @@ def text_of(notebook: Json) -> Iterator[str]:
     yield "\n"
 
 
-def _whole(store: Store, head: EventHead, texts: Texts) -> TraceEvent:
-    """An event with its texts raw, and with what was displayed. Raises: SessionNotFound, as `whole_event`."""
-    return with_displays(store, head, whole_event(head, texts, str))
+def _whole(store: Store, head: EventHead, texts: Texts, seen: SeenMap) -> TraceEvent:
+    """An event with its texts raw, and with what was displayed and seen. Raises: SessionNotFound, as `whole_event`."""
+    return with_displays(store, head, with_seen(head, whole_event(head, texts, str), seen))
 
 
 def _rungs(rows: Iterable[EventRow]) -> Iterator[tuple[int, str]]:

@@ -15,6 +15,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.contexts.loads import ContextLoads
+from rlm_kernel_mcp.session.finding.steps import SeenSteps
 from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.parked.reports import Handed
@@ -51,6 +52,7 @@ class StepReports:
     ) -> None:
         self._account, self._contexts, self._kernel, self._journal = account, contexts, kernel, journal
         self._states = states
+        self.seen = SeenSteps(contexts.contexts)
         self.unreported: LossReport | None = None
         """The loss in the outcome of a step that nobody has read yet."""
 
@@ -146,9 +148,11 @@ class StepReports:
         self._contexts.raise_again(outcome.refused)
         before = self._account.counters.budget_used
         report = deliver(outcome, step_index=index, account=self._account, max_output_chars=max_output_chars)
-        self._kernel.recovery.evidence.deliver(*report.texts)
         charged = self._account.counters.budget_used - before
-        self._journal.delivered(index, self._account, self.recorded_status, given_chars(report), charged)
+        row_id = self._journal.delivered(index, self._account, self.recorded_status, given_chars(report), charged)
+        self._kernel.recovery.evidence.deliver(*report.texts, event=row_id)
+        if row_id:
+            self.seen.delivered(row_id, report.texts, outcome.used.shown)
         await self._journal.settled()  # what is reported is written by then, or the report says why not
         if outcome.lost is not None and outcome.lost is self.unreported:
             self.unreported = None

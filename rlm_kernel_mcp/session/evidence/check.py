@@ -169,12 +169,13 @@ class _Check:
 
     def _find(self, wanted: Sequence[Sought]) -> None:
         size = sum(one.report.bytes for one in self.contexts.all if one.report is not None)
-        lines = DeliveredLines(list(self.book.lines))
+        lines = DeliveredLines(list(self.book.lines), list(self.book.lines.values()))
         if self.book.is_whole and (wanted or size <= BY_TEXT_BYTES or not lines.lines):
             self.delivered = lines.chars
         needles = [] if self.delivered is None else lines.needles()
         if wanted or needles:
             find_exact(self.documents, wanted, self.limits, needles, lines.take)
+            self.book.placed = lines.placed
         left = [one for one in wanted if one.found is None and not one.is_unchecked]
         if left:
             seeds = Seeds(left)

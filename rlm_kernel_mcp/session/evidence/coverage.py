@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from rlm_kernel_mcp.context.loader.index import Changed
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
@@ -17,8 +19,11 @@ from rlm_kernel_mcp.session.evidence.documents import Documents, Listed
 from rlm_kernel_mcp.session.evidence.keys import Needle, Needles
 from rlm_kernel_mcp.session.evidence.sought import Found, Hit
 from rlm_kernel_mcp.session.evidence.streams import forms_of
-from rlm_kernel_mcp.session.kernels.claimed import EvidenceBook
+from rlm_kernel_mcp.session.kernels.claimed import EvidenceBook, PlacedLine
 from rlm_kernel_mcp.text.safe_text import safe_text
+
+PLACED_MAX: Final = 500
+"""Lines whose places are looked up, each of which reads a part of its document: for the map of the contexts."""
 
 
 @dataclass(slots=True)
@@ -26,6 +31,10 @@ class DeliveredLines:
     """Lines of output that are looked for in the sources; each counts once, where it is found first."""
 
     lines: Sequence[str]
+    events: Sequence[int] = ()
+    """Of each line, the row of its step; 0: of none."""
+    placed: list[PlacedLine] = field(default_factory=list)
+    """Where some of those that were found stand."""
     chars: dict[Listed, int] = field(default_factory=lambda: defaultdict(int))
     """Characters of those that were found, by document."""
 
@@ -35,8 +44,14 @@ class DeliveredLines:
 
     def take(self, hit: Hit, needles: Needles) -> None:
         """Count one that was found."""
-        self.chars[hit.listed] += len(self.lines[-1 - hit.needle.owner])
+        number = -1 - hit.needle.owner
+        self.chars[hit.listed] += len(self.lines[number])
         needles.done(hit.needle)
+        event = self.events[number] if number < len(self.events) and len(self.placed) < PLACED_MAX else 0
+        if event:
+            with suppress(Changed, IndexError):
+                place = hit.stream.chars_of(hit.start, hit.start + len(hit.needle.data))
+                self.placed.append(PlacedLine(event, hit.listed.context, hit.listed.number, *place))
 
 
 def coverage_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from rlm_kernel_mcp.context_wire import CLAIMS_MAX, CLAIMS_STEP_MAX, Claim, Explored
 from rlm_kernel_mcp.kernel.untrusted.exploring import Use
@@ -21,6 +21,16 @@ LINES_MAX: Final = 2_000
 CONTEXTS_MAX: Final = 1_000
 _PLACE: Final = re.compile(r"\A.{0,300}?:\d{1,12}: ")
 """What a match is shown with: its document and its line."""
+
+
+class PlacedLine(NamedTuple):
+    """A line of what was delivered, and where it stands: in characters of a document of a context, by its number."""
+
+    event: int
+    context: str
+    document: int
+    start: int
+    end: int
 
 
 @dataclass(slots=True)
@@ -35,8 +45,10 @@ class EvidenceBook:
     numbers_to: int = 0
     """Numbers up to this may be in use by now: a fresh kernel's come behind it."""
     explored: dict[str, Explored] = field(default_factory=dict)
-    lines: dict[str, None] = field(default_factory=dict)
-    """Of what was delivered, each once."""
+    lines: dict[str, int] = field(default_factory=dict)
+    """Of what was delivered, each once, with the row of the step that it was first given by; 0: of none."""
+    placed: list[PlacedLine] = field(default_factory=list)
+    """Where the check of the final answer has found some of them."""
     delivered_chars: int = 0
     is_whole: bool = True
     """Whether all of the session's replies were seen here; not so where another server began it."""
@@ -68,13 +80,13 @@ class EvidenceBook:
                 most = max(before.searched, row.searched), max(before.ranked, row.ranked)
                 self.explored[row.context] = Explored(row.context, *most)
 
-    def deliver(self, *texts: str) -> None:
-        """What a reply had."""
+    def deliver(self, *texts: str, event: int = 0) -> None:
+        """What a reply had. `event`: the row of its step."""
         for text in texts:
             self.delivered_chars += len(text)
             for line in _lines(text):
-                if len(self.lines) < LINES_MAX:
-                    self.lines[line] = None
+                if len(self.lines) < LINES_MAX or line in self.lines:
+                    self.lines[line] = self.lines.get(line) or event
 
 
 def _lines(text: str) -> Iterator[str]:

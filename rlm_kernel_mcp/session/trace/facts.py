@@ -28,6 +28,9 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 
 FACTS: Final = "facts"
 """Their key in `extra`."""
+SEEN: Final = "seen"
+"""Among them, only where the whole trace is read for a person or a file: by context, the `delivered` ranges of its
+characters, which the host has found, and how many its functions have `searched`, by the kernel's word."""
 NAMES_MAX: Final = 200
 """Of those that are lost, and of those that are back: the record has more of them than a watcher is told at once."""
 CITATIONS_CHARS: Final = 8_000

@@ -16,7 +16,8 @@ from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.kernel.untrusted.reply import Reply
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.context_reports import ContextReport, LoadingReport
-from rlm_kernel_mcp.session.reports import LossReport, SessionStatus, StepError, Wall
+from rlm_kernel_mcp.session.reports import LossReport, SessionStatus, Wall
+from rlm_kernel_mcp.session.seen.recorded import SEARCHED, searched_data
 from rlm_kernel_mcp.session.steps.outcomes import Outcome, Outcomes
 from rlm_kernel_mcp.session.trace import rows
 from rlm_kernel_mcp.session.trace.console_room import ConsoleRoom
@@ -167,18 +168,19 @@ class Journal:
         """Complete a step's row."""
         changes = rows.ended_fields(outcome, account.snapshot(), self._costs.end(outcome, rows.extra_json(outcome)))
         own_id, session = self._session_id, self._counters(account, "stopped" if account.stop else "idle")
-        store, shown = self._store, outcome.displays
+        store, shown, passes = self._store, outcome.displays, outcome.used.passes
 
         def write() -> None:
             if shown:
                 store.displays.add(own_id, row_id, rows_of(shown))
-            store.complete_event(row_id, session=session, of=own_id, **changes)
+            also = store.seen.adding(own_id, store.mint(), row_id, SEARCHED, searched_data(passes))
+            store.complete_event(row_id, session=session, of=own_id, also=also, **changes)
 
         # Two writes are for a thread, as a large one is.
         self._write(write, outcome.chars + (AT_ONCE_CHARS if shown else 0))
 
-    def delivered(self, index: int, account: Account, status: SessionStatus, chars: int = 0, charged: int = 0) -> None:
-        """Output of a step was delivered: write into the newest step's row what was used by then.
+    def delivered(self, index: int, account: Account, status: SessionStatus, chars: int = 0, charged: int = 0) -> int:
+        """Output of a step was delivered: write into the newest step's row what was used by then. Its id; 0: in none.
 
         `chars`, `charged`: how much was delivered, and what of the budget that took, with questions that were shown.
         """
@@ -186,12 +188,13 @@ class Journal:
             self._costs.add(chars, charged)
         if index != self._newest_step or status == "running":
             self.counters_changed(account, status)
-            return
+            return 0
         own_id, row_id = self._session_id, self._newest_row
         changes = {"guardrail_snapshot": json.dumps(account.snapshot())}
         changes |= {} if (extra := self._costs.extra) is None else {"extra": extra}
         session = self._counters(account, status)
         self._write(lambda: self._store.amend_event(own_id, row_id, session=session, **changes))
+        return row_id
 
     def remember(self, index: int, outcome: Outcome) -> None:
         """Keep a step's outcome in memory as well, as long as there is room."""
@@ -222,9 +225,7 @@ class Journal:
 
     def console(self, reply: Reply, account: Account) -> None:
         """Write down a cell that someone ran from an attached console."""
-        outcome = Outcome(rows.console_status(reply), reply.elapsed_ms)
-        outcome.error = StepError(reply.ename, reply.evalue, reply.traceback) if reply.ename else None
-        code = reply.code or ""
+        outcome, code = rows.console_outcome(reply), reply.code or ""
         row = self._row("run_repl", account.counters.step_index, outcome.status, summary_of(code), account, code=code)
         row.stdout, row.stderr, row.result = reply.stdout.text(), reply.stderr.text(), reply.result
         row.error, row.duration_ms = rows.error_json(outcome), outcome.duration_ms

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.session.seen.maps import SeenMap
 from rlm_kernel_mcp.session.trace.batches import Heads
 from rlm_kernel_mcp.session.trace.displayed import DISPLAYED, displayed_in
 from rlm_kernel_mcp.session.trace.events import Texts, event_of, marked_running, whole_event
+from rlm_kernel_mcp.session.trace.facts import SEEN
 from rlm_kernel_mcp.session.trace.pages import Detail, page
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.store.long_answers import PagedBytes, PagedText
@@ -77,8 +79,8 @@ def _why_empty(store: Store, session_id: str, wanted: Wanted) -> str:
 
 def whole_trace(store: Store, session_id: str) -> Iterator[TraceEvent | None]:
     """Every event in full, one after the other; None in the place of one that is damaged."""
-    asked = with_questions(store, session_id, (None, None))
-    yield from (_whole(store, asked, head) for head in asked.heads)
+    asked, seen = with_questions(store, session_id, (None, None)), seen_of(store, session_id)
+    yield from (_whole(store, asked, head, seen) for head in asked.heads)
     yield from (None for _ in range(asked.heads.damaged))
 
 
@@ -92,11 +94,11 @@ def nested_trace(store: Store, session_id: str) -> Iterator[Nested]:
 
 
 def _nested(store: Store, session_id: str, depth: int, seen: set[str]) -> Iterator[Nested]:
-    asked = with_questions(store, session_id, (None, None))
+    asked, looks = with_questions(store, session_id, (None, None)), seen_of(store, session_id)
     left = dict.fromkeys(child for child in store.subcalls.children(session_id) if child not in seen)
     seen.update(left)
     for head in asked.heads:
-        yield Nested(session_id, depth, _whole(store, asked, head))
+        yield Nested(session_id, depth, _whole(store, asked, head, looks))
         for child in asked.children(head):
             if child in left:
                 del left[child]
@@ -106,14 +108,27 @@ def _nested(store: Store, session_id: str, depth: int, seen: set[str]) -> Iterat
         yield from _nested(store, child, depth + 1, seen)
 
 
-def _whole(store: Store, asked: Heads, head: EventHead) -> TraceEvent | None:
-    """An event in full, with what was displayed; None where it is damaged."""
+def _whole(store: Store, asked: Heads, head: EventHead, seen: SeenMap) -> TraceEvent | None:
+    """An event in full, with what was displayed and seen; None where it is damaged."""
     texts = asked.texts(head)
     try:
         event = None if texts is None else whole_event(head, texts)
     except SessionNotFound:
         return None
-    return None if event is None else with_displays(store, head, event)
+    return None if event is None else with_displays(store, head, with_seen(head, event, seen))
+
+
+def seen_of(store: Store, session_id: str) -> SeenMap:
+    """What the steps of a session have seen of its contexts, as the record has it now."""
+    seen = SeenMap(store, session_id)
+    seen.refresh()
+    return seen
+
+
+def with_seen(head: EventHead, event: TraceEvent, seen: SeenMap) -> TraceEvent:
+    """The event of a head with what its step has seen of the contexts, if that is known: for people and files alone."""
+    row = seen.of_event(head.row.id or 0).row()
+    return replace(event, facts=event.facts | {SEEN: row}) if row else event
 
 
 def with_displays(store: Store, head: EventHead, event: TraceEvent) -> TraceEvent:

@@ -31,6 +31,10 @@ UNREPORTED: Final = "unreported"
 """Key there: a loss of which its last server has told nobody."""
 
 
+USED: Final = ("functions", "claims", "explored")
+"""What is kept here of a step's use of the exploring functions; the rest has rows of its own (`session/seen/`)."""
+
+
 def error_json(outcome: Outcome) -> str | None:
     error = outcome.error
     if error is None:
@@ -42,6 +46,12 @@ def console_status(reply: Reply) -> StepStatus:
     if reply.ename == "KeyboardInterrupt":  # how a kernel reports that somebody stopped it
         return "interrupted"
     return "error" if reply.ename else "ok"
+
+
+def console_outcome(reply: Reply) -> Outcome:
+    """How a cell ended, without its texts."""
+    error = StepError(reply.ename, reply.evalue, reply.traceback) if reply.ename else None
+    return Outcome(console_status(reply), reply.elapsed_ms, error=error)
 
 
 def context_words(context: ContextReport | None) -> str:
@@ -81,7 +91,7 @@ def extra_json(outcome: Outcome) -> str:
     told: dict[str, Any] = {"updated": rows, "dropped": outcome.dropped, "late_chars": outcome.late_chars}
     told |= {"contexts_changed": outcome.contexts_changed} if outcome.contexts_changed else {}
     told |= {"news": outcome.news} if outcome.news else {}
-    told |= {key: part for key, part in asdict(outcome.used).items() if part}
+    told |= {key: part for key in USED if (part := getattr(outcome.used, key))}
     told |= {"code_chars": outcome.code_chars} if outcome.code_chars else {}
     told |= {"subcalls": asdict(outcome.subcalls)} if outcome.subcalls is not None else {}
     told |= {"kernel_gone": True} if outcome.kernel_gone is not None else {}
