@@ -242,9 +242,13 @@ def _files(options: argparse.Namespace) -> int:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from rlm_kernel_mcp.commands.watch import watch
+    from rlm_kernel_mcp.commands.watch import export, watch
 
-    return watch(_settings(), os.environ, options.session_id, options.port)
+    if options.export is None:
+        return watch(_settings(), os.environ, options.session_id, options.port)
+    if options.session_id is None:
+        raise InvalidInput("--export writes one session, and none is named.", "Give its SESSION_ID.")
+    return export(_settings(), options.session_id, options.export)
 
 
 def _run_notebook(options: argparse.Namespace) -> int:

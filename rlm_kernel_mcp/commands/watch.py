@@ -1,4 +1,4 @@
-"""`rlm-kernel-mcp watch`: the live page of the sessions, in a browser.
+"""`rlm-kernel-mcp watch`: the live page of the sessions, in a browser; or one session as a file.
 
 Is: a process of its own that reads the record, and what a host tells its watchers. Is not: a client: it changes
 nothing, and starts no host (decision 0166). Above: `cli.py`. Below: `looking/live.py`, `watching/`.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from rlm_kernel_mcp.commands.looking.live import find_session, looked_at_store
 from rlm_kernel_mcp.settings import Settings
+from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.text.wording import counted
 
 
 def watch(settings: Settings, environ: Mapping[str, str], session_id: str | None, port: int) -> int:
@@ -30,6 +33,24 @@ def watch(settings: Settings, environ: Mapping[str, str], session_id: str | None
         print(f"http://{LOOPBACK}:{listener.getsockname()[1]}/t/{secret.token}/{first}", flush=True)
         _say("open this address in a browser of this machine; Ctrl-C ends the page, and nothing else")
         serve(listener, store, {**environ, "RLM_STATE_DIR": str(settings.state_dir)}, secret)
+    return 0
+
+
+def export(settings: Settings, session_id: str, to: Path) -> int:
+    """Write a session into one new file, which a browser shows without a server.
+
+    Raises:
+        SessionNotFound: there is none. OSError: the file cannot be written, or is there already.
+    """
+    from rlm_kernel_mcp.watching.exporting import exported
+    from rlm_kernel_mcp.watching.record.whole import whole
+
+    with looked_at_store(settings) as store:
+        find_session(store, session_id)
+        page = exported(whole(store, session_id))
+    with to.open("x", encoding="utf-8") as file:  # one that is there is somebody's
+        file.write(page)
+    _say(f"{safe_text(str(to))} has {counted(len(page), 'character')}, and asks nobody for anything")
     return 0
 
 

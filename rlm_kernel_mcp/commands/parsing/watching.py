@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from rlm_kernel_mcp.commands.parsing.sessions import add_session_id
@@ -26,6 +27,9 @@ def add_watch(commands: Any, work: Callable[[argparse.Namespace], int]) -> None:
     )
     add_session_id(parser, nargs="?")
     parser.add_argument("--port", type=_port, default=0, metavar="N", help="where it listens (default: a free port)")
+    parser.add_argument(
+        "--export", type=Path, metavar="FILE", help="instead: write the session into FILE, which needs no server"
+    )
     parser.set_defaults(command=work, parser=parser)
 
 

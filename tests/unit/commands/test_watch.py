@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 import socket
 from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.commands.watch import watch
+from rlm_kernel_mcp.cli import main
+from rlm_kernel_mcp.commands.watch import export, watch
 from rlm_kernel_mcp.errors import InvalidInput, SessionNotFound
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.watching.web import serving
+from tests.unit.watching.recorded import Recorded
 
 
 @pytest.fixture
@@ -62,3 +67,33 @@ def test_it_listens_on_loopback_and_begins_with_the_session_that_is_named(
     out = capsys.readouterr().out
     assert out.startswith("http://127.0.0.1:")
     assert out.endswith("/#/s/s_1\n")
+
+
+def test_a_session_becomes_one_new_file(settings: Settings, tmp_path: Path) -> None:
+    session = Recorded(settings.state_dir)
+    session.step("print('</script><b>')", stdout="</script><b>")
+    session.finalize()
+    session.close()
+    file = tmp_path / "run.html"
+    assert export(settings, "s_1", file) == 0
+    page = file.read_text(encoding="utf-8")
+    assert "</script><b>" not in page
+    (data,) = re.findall(r'<script type="application/json" id="export">(.*?)</script>', page)
+    assert json.loads(data)[0]["type"] == "head"
+    assert json.loads(data)[-1] == {"type": "end", "status": "finalized"}
+    with pytest.raises(FileExistsError):
+        export(settings, "s_1", file)
+
+
+def test_no_file_is_made_of_a_session_that_nobody_knows(settings: Settings, tmp_path: Path) -> None:
+    recorded(settings)
+    with pytest.raises(SessionNotFound, match="s_2"):
+        export(settings, "s_2", tmp_path / "run.html")
+    assert not (tmp_path / "run.html").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--port", "-1"], ["--port", "65536"], ["--port", "x"], ["--export", "f.html"]])
+def test_what_makes_no_sense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        assert main(["watch", *arguments]) == 2
+    assert re.search("no port|none is named", capsys.readouterr().err)

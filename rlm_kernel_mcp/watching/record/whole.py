@@ -1,0 +1,51 @@
+"""A session's record from its head to its end, for a page that asks nobody for anything.
+
+Is: all that its stream tells by the record, with the pictures in it. Is not: the page (`watching/exporting.py`). It
+waits for the disk. Above: `commands/watch.py`. Below: `history.py`, `pieces.py`, `store/store.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Final
+
+from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.watching.messages.events import Event
+from rlm_kernel_mcp.watching.messages.stream import Message
+from rlm_kernel_mcp.watching.record.history import History
+from rlm_kernel_mcp.watching.record.pieces import shown
+
+PICTURES_BYTES: Final = 32 << 20
+"""Of all pictures in one page."""
+NO_ROOM: Final = "this file has as many pictures as it may"
+
+
+def whole(store: Store, session_id: str) -> Iterator[Message]:
+    """Its messages. Raises: SessionNotFound: there is no such session, or its record is damaged."""
+    history, room = History(store, session_id), PICTURES_BYTES
+    yield from history.head()
+    while history.is_behind:
+        for message in history.take():
+            if message["type"] == "events":
+                for event in message["events"]:
+                    room -= _with_pictures(store, session_id, event, room)
+            yield message
+    yield history.end()
+
+
+def _with_pictures(store: Store, session_id: str, event: Event, room: int) -> int:
+    """Put an event's pictures into it, as far as there is room; returns how many bytes that took."""
+    used = 0
+    for image in event.get("images", ()):
+        sha = image.pop("sha", "")
+        found = shown(store, session_id, int(event["id"]), int(sha.rpartition("-")[2])) if sha else None
+        if found is None:
+            continue
+        if used + len(found.data) > room:
+            image["why"] = NO_ROOM
+        else:  # of a text it is the source, which is shown as it is
+            used += len(found.data)
+            data = base64.b64encode(found.data).decode("ascii")
+            image["data"] = f"data:{found.mime_type.partition(';')[0]};base64,{data}"
+    return used
