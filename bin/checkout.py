@@ -67,7 +67,7 @@ rest (jedi, debugpy, the lexers of Pygments, pip), which would take 35 MB. pytes
 GROUPS: Final = {
     "check": Environment(".venv", "dev", beside=CORE.extras),
     "openai": Environment(".venv", "openai", beside=CORE.extras),
-    "lab": Environment(".venv-lab", "lab,console", ("constraints.txt", "constraints-lab.txt")),
+    "lab": Environment(".venv-lab", "clients,console", ("constraints.txt", "constraints-lab.txt")),
     "data": Environment(".venv-data", "data,console", ("constraints.txt", "constraints-data.txt")),
 }
 """What `--with` offers besides what comes from npm. One that pins our own dependencies has a directory of its own."""

@@ -20,6 +20,7 @@ from typing import Final
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.commands.inherited import drop, settle, working_directory
+from rlm_kernel_mcp.commands.parsing.lab import add_lab
 from rlm_kernel_mcp.commands.parsing.notebooks import add_notebook
 from rlm_kernel_mcp.commands.parsing.sessions import add_sessions, directory
 from rlm_kernel_mcp.commands.parsing.watching import add_watch
@@ -97,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_sessions(commands, {**work, "files": _files})
     add_watch(commands, _watch)
     add_notebook(commands, _run_notebook)
+    add_lab(commands, _lab)
     return parser
 
 
@@ -255,6 +257,13 @@ def _run_notebook(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.notebooks import run
 
     return run(options)
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.lab import lab
+
+    how = {"port": options.port, "browser": options.browser, "only_print": options.only_print}
+    return lab(_settings(), os.environ, **how)
 
 
 def _refuse_closed(closed: AbstractSet[str]) -> int:

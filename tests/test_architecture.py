@@ -23,6 +23,7 @@ PACKAGE: Final = ROOT / "rlm_kernel_mcp"
 FRONTS: Final = {"__main__", "api", "cli", "commands"}
 GROUND: Final = {"both_sides", "errors", "shielded", "units", "wire"}
 MAY_IMPORT: Final = {
+    "lab": {"kernel", "session", "store", "text", *GROUND},
     "doors": {"front", "server", "session", "settings", "text", "variables", *GROUND},
     "watching": {"doors", "front", "kernel", "session", "store", "text", *GROUND},
     "notebook": {"context", "kernel", "server", "session", "settings", "store", "text", *GROUND},
@@ -69,6 +70,8 @@ UNTRUSTED: Final = "kernel/untrusted/"
 UNTRUSTED_MAY_IMPORT: Final = {"errors", "text", "wire"}
 
 SANS_IO: Final = {
+    "kernel/untrusted/relayed/bundles.py",
+    "kernel/untrusted/relayed/contents.py",
     "kernel/untrusted/shown/displays.py",
     "kernel/untrusted/shown/jpeg.py",
     "kernel/untrusted/shown/png.py",
@@ -110,6 +113,9 @@ SANS_IO: Final = {
     "watching/record/shaping.py",
     "watching/record/stretches.py",
     "watching/record/texts.py",
+    "lab/cells.py",
+    "lab/relay.py",
+    "lab/room.py",
     "notebook/form/names.py",
     "notebook/form/outputs.py",
     "notebook/writing/cells.py",
@@ -141,6 +147,7 @@ THIRD_PARTY: Final = {
     "host": {"anyio"},
     "server": {"anyio", "mcp", "pydantic", "pydantic_core"},
     "kernel": {"jupyter_client", "jupyter_core"},
+    "lab": {"jupyter_client", "jupyter_core", "jupyter_server", "tornado", "traitlets", "zmq"},
     "notebook": {"nbconvert", "nbformat"},
     "policy": {"pydantic"},
     "watching": {"anyio", "sse_starlette", "starlette", "uvicorn"},
@@ -165,9 +172,11 @@ LATE: Final = {
     "ipykernel",
     "jupyter_client",
     "jupyter_core",
+    "jupyter_server",
     "openai",
     "rich",
     "sqlite3",
+    "tornado",
     "traitlets",
     "zmq",
 }
@@ -309,7 +318,9 @@ def test_the_host_unpickles_nothing() -> None:
     assert [(name, module) for name, module in found if module.partition(".")[0] in PICKLES] == []
 
 
-@pytest.mark.parametrize("entry", ["server.app", "commands.sessions", "commands.trace", "commands.attach"])
+@pytest.mark.parametrize(
+    "entry", ["server.app", "commands.sessions", "commands.trace", "commands.attach", "commands.lab"]
+)
 def test_nothing_of_jupyter_is_imported_before_it_is_needed(entry: str) -> None:
     """In a fresh process: not before the server answers, nor for a look at the record, which is short."""
     program = f"import sys, rlm_kernel_mcp.cli, rlm_kernel_mcp.{entry}; print(*sys.modules)"
@@ -317,7 +328,7 @@ def test_nothing_of_jupyter_is_imported_before_it_is_needed(entry: str) -> None:
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     found = LATE & {name.partition(".")[0] for name in loaded.stdout.split()}
-    assert found == (set() if entry == "server.app" else {"sqlite3"})  # in which the record is
+    assert found == (set() if entry in ("server.app", "commands.lab") else {"sqlite3"})  # in which the record is
 
 
 def test_a_front_imports_next_to_nothing_and_is_one_file() -> None:

@@ -26,8 +26,13 @@ Message = dict[str, Any]
 class LabServer:
     """A running `jupyter lab`, and what its page would ask it."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, token: str = TOKEN) -> None:
+        self.url, self.token = url, token
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Who may ask it has its token."""
+        return {"Authorization": f"token {self.token}"}
 
     async def listens(self) -> bool:
         """Whether it answers."""
@@ -37,13 +42,13 @@ class LabServer:
             return False
         return True
 
-    async def ask(self, method: str, path: str, **body: Any) -> Any:
+    async def ask(self, method: str, path: str, /, **body: Any) -> Any:
         """One request of the REST API; what it answers."""
         request = HTTPRequest(
             f"{self.url}api/{path}",
             method=method,
-            headers={"Authorization": f"token {TOKEN}"},
-            body=json.dumps(body) if method == "POST" else None,
+            headers=self.headers,
+            body=json.dumps(body) if method in ("POST", "PUT") else None,
             request_timeout=WAIT_S,
         )
         response = await AsyncHTTPClient().fetch(request)
@@ -75,8 +80,7 @@ class LabKernel:
     async def connect(self) -> None:
         """Open the channels."""
         url = f"{self.server.url.replace('http', 'ws', 1)}api/kernels/{self.kernel_id}/channels"
-        headers = {"Authorization": f"token {TOKEN}"}
-        request = HTTPRequest(f"{url}?session_id={self._session}", headers=headers, request_timeout=WAIT_S)
+        request = HTTPRequest(f"{url}?session_id={self._session}", headers=self.server.headers, request_timeout=WAIT_S)
         self._socket = await websocket_connect(request, max_message_size=64 << 20)
 
     def close(self) -> None:
@@ -93,14 +97,18 @@ class LabKernel:
         await self._socket.write_message(json.dumps(message))
         return msg_id
 
-    async def messages_of(self, msg_id: str) -> AsyncIterator[Message]:
-        """What answers a request, in the order in which it comes, without an end of its own."""
+    async def messages(self) -> AsyncIterator[Message]:
+        """All that comes, until the server closes the channels."""
         assert self._socket is not None
         async with asyncio.timeout(WAIT_S):
             while (frame := await self._socket.read_message()) is not None:
-                message = json.loads(frame)
-                if message["parent_header"].get("msg_id") == msg_id:
-                    yield message
+                yield json.loads(frame)
+
+    async def messages_of(self, msg_id: str) -> AsyncIterator[Message]:
+        """What answers a request, in the order in which it comes, without an end of its own."""
+        async for message in self.messages():
+            if message["parent_header"].get("msg_id") == msg_id:
+                yield message
 
     async def ask(self, msg_type: str, **content: Any) -> Message:
         """A request with one reply; its content."""
@@ -131,8 +139,11 @@ class LabKernel:
 
 
 @asynccontextmanager
-async def lab_server(home: Home) -> AsyncIterator[LabServer]:
-    """A `jupyter lab` of this home's user, ended at the end; what it said is shown where a test fails."""
+async def lab_server(home: Home, *more: str) -> AsyncIterator[LabServer]:
+    """A `jupyter lab` of this home's user, ended at the end; what it said is shown where a test fails.
+
+    `more`: options beside those that every test needs.
+    """
     options = (
         "--no-browser",
         "--allow-root",
@@ -141,7 +152,7 @@ async def lab_server(home: Home) -> AsyncIterator[LabServer]:
         f"--IdentityProvider.token={TOKEN}",
     )
     process = await asyncio.create_subprocess_exec(
-        *home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly"),
+        *home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly", *more),
         env=home.env,
         cwd=home.directory,
         stdin=subprocess.DEVNULL,

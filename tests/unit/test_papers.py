@@ -50,6 +50,8 @@ FOREIGN: Final = {
     "default_tools_approval_mode": "Codex",
     "debug_request": "Jupyter",
     "provisioner_base": "jupyter_client",
+    "allow_external_kernels": "jupyter_server",
+    "external_connection_dir": "jupyter_server",
     "HistoryAccessor": "IPython",
     "PyImport_Import": "CPython",
     "rlm_x_reply": "a pattern",

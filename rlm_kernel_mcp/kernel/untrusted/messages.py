@@ -44,6 +44,7 @@ class Message:
     parent_session: str
     content: dict[str, Any]
     buffers: tuple[bytes, ...]
+    parent_type: str = ""
 
 
 class Codec:
@@ -100,21 +101,22 @@ def parse(frames: Sequence[bytes]) -> Message:
         raise BadMessage("no delimiter, or fewer than four parts") from None
     if len(header) > HEADER_BYTES_MAX or len(parent) > HEADER_BYTES_MAX or len(content) > CONTENT_BYTES_MAX:
         raise BadMessage("a part is too large")
-    parent_id, parent_session = _origin(parent)
+    parent_id, parent_session, parent_type = _origin(parent)
     return Message(
         msg_type=_text(_load(header).get("msg_type")),
         parent_id=parent_id,
         parent_session=parent_session,
         content=_load(content),
         buffers=tuple(frames[start + 4 :]),
+        parent_type=parent_type,
     )
 
 
 @lru_cache(maxsize=ORIGINS_KEPT)
-def _origin(parent: bytes) -> tuple[str, str]:
-    """`msg_id` and session of a parent header, which is the same in all messages of a step."""
+def _origin(parent: bytes) -> tuple[str, str, str]:
+    """`msg_id`, session and type of a parent header, which is the same in all messages of a step."""
     origin = _load(parent)
-    return _text(origin.get("msg_id")), _text(origin.get("session"))
+    return _text(origin.get("msg_id")), _text(origin.get("session")), _text(origin.get("msg_type"))
 
 
 def _load(part: bytes) -> dict[str, Any]:
