@@ -1,9 +1,11 @@
 """`rlm-kernel-mcp trace --follow`: the trace so far, and then what happens, until the session has its final answer.
 
+At a terminal the trace so far is its last three events, and below all stand two lines that come and go (`footer.py`).
+
 Is: the record, looked at once a second, and what a host tells sooner: the output of a running step as it comes, limits,
 refusals, names that are lost. Is not: a client: it changes nothing, and nothing waits for it or stays for it (decision
-0129). Above: `commands/trace.py`. Below: `text_view.py`, `json_view.py`, `watching/record/news.py`,
-`watching/live/host_feed.py`.
+0129). Above: `commands/trace.py`. Below: `text_view.py`, `json_view.py`, `footer.py`,
+`watching/record/news.py`, `watching/live/host_feed.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from rlm_kernel_mcp.commands.following.footer import Footer
 from rlm_kernel_mcp.commands.following.json_view import JsonView
 from rlm_kernel_mcp.commands.following.text_view import TextView
+from rlm_kernel_mcp.commands.showing.terminal import below, is_terminal
+from rlm_kernel_mcp.commands.showing.words import marks
+from rlm_kernel_mcp.session.listing import is_driven
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -28,6 +34,8 @@ SILENT_S: Final = 10.0
 """How long a host that has the session may be silent before it tells of the final answer that the record has."""
 RECORDED: Final = frozenset({"opened", "context_added", "step", "interrupt", "restore", "final"})
 """Events with a row in the record."""
+NEWEST: Final = 3
+"""Events so far that a person at a terminal is shown: who follows wants what comes, and a pipe wants all."""
 IS_LIVE: Final = "a host has it: what a step prints is shown as it comes"
 BY_RECORD: Final = "the record is looked at once a second"
 
@@ -35,10 +43,24 @@ BY_RECORD: Final = "the record is looked at once a second"
 class Following:
     """One session, followed."""
 
-    def __init__(self, store: Store, session_id: str, environ: Mapping[str, str], *, as_json: bool) -> None:
-        """`environ`: by which the host is found, with the state directory."""
-        self._view: TextView | JsonView = JsonView(_write) if as_json else TextView(_write)
-        self._record = Record(store, session_id, self._view)
+    def __init__(
+        self,
+        store: Store,
+        session_id: str,
+        environ: Mapping[str, str],
+        *,
+        as_json: bool,
+        footer: Footer | None = None,
+        newest: int | None = None,
+    ) -> None:
+        """`environ`: by which the host is found, with the state directory. `footer`: through which it is shown.
+
+        `newest`: how many of the events so far are shown; None: all.
+        """
+        self._footer = footer
+        write = _write if footer is None else footer.write
+        self._view: TextView | JsonView = JsonView(write) if as_json else TextView(write)
+        self._record = Record(store, session_id, self._view, newest=newest)
         self._feed = HostFeed(environ, session_id)
         self._told_of: int | None = None
         self._told_step = 0
@@ -58,9 +80,13 @@ class Following:
                 self._record.look(self._told_of)
                 if self._record.is_over:
                     break
+                if self._footer is not None:
+                    self._footer.draw(self._record)
                 self._hear_within(LOOK_S)
             self._hear_the_rest()
         finally:
+            if self._footer is not None:
+                self._footer.close()
             self._feed.close()
         if self._record.damaged:
             _say(damaged_words(self._record.damaged, "event") or "")
@@ -98,6 +124,8 @@ class Following:
             how = IS_LIVE if self._is_here else f"the host that is there does not have it: {BY_RECORD}"
         if how != self._said:
             self._said = how
+            if self._footer is not None:
+                self._footer.clear()
             _say(f"following; {how}")
 
     def _begin(self, row_id: int, event: dict[str, Any]) -> None:
@@ -105,6 +133,8 @@ class Following:
         is_over = self._record.has_shown(row_id)
         self._told_of, self._told_step = (None, 0) if is_over else (row_id, event["step"])
         if not is_over:
+            if self._footer is not None:
+                self._footer.begins(row_id, event["elapsed_ms"])
             self._view.begin(row_id, event["step"], event["code"], event["code_chars"])
 
     def _hear(self, event: dict[str, Any]) -> None:
@@ -128,7 +158,11 @@ class Following:
 def follow(store: Store, settings: Settings, session_id: str, *, as_json: bool) -> int:
     """Follow a session that the record has, whichever server drives it; returns the exit status."""
     environ = {**os.environ, "RLM_STATE_DIR": str(settings.state_dir)}
-    return Following(store, session_id, environ, as_json=as_json).run()
+    is_read = not as_json and is_terminal(sys.stdout)
+    lines = below(sys.stdout) if is_read else None
+    footer = None if lines is None else Footer(lines, _write, marks(), lambda record: is_driven(store, record))
+    newest = NEWEST if is_read else None
+    return Following(store, session_id, environ, as_json=as_json, footer=footer, newest=newest).run()
 
 
 def _lines_of(event: dict[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Sessions as a person at a terminal reads a list of them: how each stands, how near its limits it is, what it is for.
 
-Is: one or two lines a session. Is not: the form for pipes and scripts (`commands/sessions.py`). Above: `sessions.py`.
+Is: one or two lines a session. Is not: the form for pipes and scripts (`commands/sessions.py`). Above: `sessions.py`,
+`following/footer.py`.
 Below: `terminal.py`, `table.py`, `words.py`, `session/listing.py`.
 """
 
@@ -42,7 +43,7 @@ def show_sessions(rows: Sequence[Row], printer: Printer, drawn: Marks, now: date
 def _cells(record: SessionRecord, holder: int | None, waits: int, drawn: Marks, now: datetime) -> Iterator[str]:
     used, most = used_of(record), limits_of(record)
     yield record.session_id
-    yield _state(record, driven=holder is not None, waits=waits)
+    yield state_of(record, driven=holder is not None, waits=waits)
     for counter, divisor, _ in LIMITS:
         count, limit = used[counter], most.get(counter)
         share = "" if limit is None else f"/{limit // divisor:,} {bar(count, limit, drawn)}"
@@ -54,7 +55,8 @@ def _cells(record: SessionRecord, holder: int | None, waits: int, drawn: Marks, 
     yield one_line(record.client or "not known")
 
 
-def _state(record: SessionRecord, *, driven: bool, waits: int) -> str:
+def state_of(record: SessionRecord, *, driven: bool, waits: int) -> str:
+    """How it stands, in a few words. `driven`: by a server. `waits`: for how many answers its step does."""
     status = recorded_status(record, driven=driven)
     if waits:
         return f"{status}, {waits_words(waits)}"

@@ -1,16 +1,20 @@
 """Lines for a person at a terminal, each part of them in the style of what it is.
 
-Is: the printing, in colours where `rich` is installed (extra `console`) and the terminal has them. Is not: what is
-shown (`steps.py`, `heading.py`): that comes safe, and none of it is markup. Above: `steps.py`, `heading.py`. Below: the
-standard library, and rich, which is imported when it is first needed.
+Is: the printing, in colours where `rich` is installed (extra `console`) and the terminal has them; and lines that stay
+below what is printed, which there are only with it. Is not: what is shown (`steps.py`, `heading.py`): that comes safe,
+and none of it is markup. Above: `steps.py`, `heading.py`, `following/footer.py`. Below: the standard library, and rich,
+which is imported when it is first needed.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Mapping
-from typing import Final, Literal, Protocol, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 Style = Literal["plain", "dim", "head", "code", "bad", "gone", "asked", "answer", "person"]
 Part = tuple[str, Style]
@@ -66,6 +70,57 @@ class Coloured:
         self._console.print(line, soft_wrap=True)
 
 
+class Below:
+    """Lines below all that is printed, drawn anew in their place, of which nothing stays once they are gone.
+
+    They have to go before anything is printed.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        self._console = Console(file=stream, markup=False, emoji=False, highlight=False)
+        self._live, self._text = Live, Text
+        self._drawn: Live | None = None
+
+    @property
+    def is_drawn_here(self) -> bool:
+        """Whether the terminal can have lines drawn anew."""
+        return self._console.is_terminal and not self._console.is_dumb_terminal
+
+    @property
+    def width(self) -> int:
+        """Columns that a line may have."""
+        return self._console.width - 1
+
+    def draw(self, lines: Sequence[Sequence[Part]]) -> None:
+        """Have these there."""
+        texts = [self._text.assemble(*((text, STYLES[style]) for text, style in line)) for line in lines]
+        for text in texts:
+            text.truncate(self.width)
+        shown = self._text("\n", no_wrap=True, overflow="crop").join(texts)
+        if self._drawn is None:
+            self._drawn = self._live(
+                shown,
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._drawn.start()
+            self._console.show_cursor(True)  # it hides it, and whoever kills or stops this process would be without one
+        self._drawn.update(shown, refresh=True)
+
+    def clear(self) -> None:
+        """Have none there. Safe to call twice."""
+        if self._drawn is not None:
+            drawn, self._drawn = self._drawn, None
+            drawn.stop()
+
+
 def _leave() -> None:
     """The pager was left before the end, which is no fault: rich would end the process."""
     raise BrokenPipeError
@@ -74,6 +129,14 @@ def _leave() -> None:
 def is_terminal(*streams: TextIO | None) -> bool:
     """Whether a person is at the other end of all of them. None: it is closed."""
     return all(stream is not None and stream.isatty() for stream in streams)
+
+
+def below(stream: TextIO) -> Below | None:
+    """For a terminal; None: it is none, or cannot do it, or rich is not there."""
+    if not is_terminal(stream) or importlib.util.find_spec("rich") is None:
+        return None
+    made = Below(stream)
+    return made if made.is_drawn_here else None
 
 
 def printer() -> Printer:

@@ -101,6 +101,24 @@ def test_the_trace_so_far_comes_first_and_the_final_answer_last(
     assert out.count("run_repl") == 2
 
 
+def test_of_what_there_is_a_person_is_shown_the_newest_and_then_all_that_comes(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        session.end(session.begin(f"code_{number}"))
+    following = Following(session.store, "s_1", {"RLM_HOST": "off"}, as_json=False, newest=3)
+
+    def more() -> None:
+        session.end(session.begin("code_5"))
+
+    following._feed = Script(more, session.finalize)
+    following.run()
+    out = capsys.readouterr().out
+    assert out.startswith("[2 earlier events: `rlm-kernel-mcp trace s_1` has all of them]\n")
+    assert [number for number in range(6) if f"code_{number}" in out] == [2, 3, 4, 5]
+    assert out.count("earlier event") == 1
+
+
 def test_a_step_that_runs_is_shown_by_its_row_where_nobody_tells(
     session: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:

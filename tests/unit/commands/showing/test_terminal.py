@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import re
 import sys
 
 import pytest
 
-from rlm_kernel_mcp.commands.showing.terminal import STYLES, Coloured, Plain, is_terminal, printer
+from rlm_kernel_mcp.commands.showing.terminal import STYLES, Coloured, Plain, below, is_terminal, printer
 from tests.parts import skip_for_lack_of
 
 
@@ -90,3 +91,61 @@ def test_a_person_is_at_all_of_the_streams_or_at_none() -> None:
     assert is_terminal(person, person)
     assert not is_terminal(person, io.StringIO())
     assert not is_terminal(None, person)
+
+
+class Glass:
+    """What a person sees of a terminal of so many columns: a screen without end, and the few sequences that move it."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def seen(self, written: str) -> list[str]:
+        lines, row, column = [""], 0, 0
+        for code, text in re.findall(r"(\x1b\[[?0-9;]*[A-Za-z]|\r|\n)|([^\x1b\r\n]+)", written):
+            if code == "\n":
+                row, column = row + 1, 0
+                lines += [""] * (row + 1 - len(lines))
+            elif code == "\r":
+                column = 0
+            elif code.endswith("A"):
+                row -= int(code[2:-1] or 1)
+            elif code == "\x1b[2K":
+                lines[row] = ""
+            elif text:
+                lines[row] = lines[row][:column].ljust(column) + text + lines[row][column + len(text) :]
+                column += len(text)
+                assert column <= self.width, "a line goes on in the next one, and what is erased is not all of it"
+        return lines
+
+
+def test_lines_below_what_is_printed_leave_nothing_and_hide_no_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_rich()
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": "20", "LINES": "5", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    drawn = below(terminal)
+    assert drawn is not None
+    glass = Glass(20)
+    drawn.draw([[("a line that is longer than the screen", "answer")], [("[b]second", "dim")]])
+    assert glass.seen(terminal.getvalue()) == ["a line that is long", "[b]second"]
+    assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")
+    drawn.draw([[("open", "plain")], [("first", "answer")], [("second", "dim")]])
+    assert glass.seen(terminal.getvalue()) == ["open", "first", "second"]
+    drawn.clear()
+    drawn.clear()
+    terminal.write("printed\n")
+    drawn.draw([[("x", "plain")]])
+    drawn.clear()
+    terminal.write("again\n")
+    assert [line for line in glass.seen(terminal.getvalue()) if line] == ["printed", "again"]
+
+
+def test_there_are_none_where_no_person_looks_or_the_terminal_cannot_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_rich()
+    monkeypatch.setenv("TERM", "xterm")
+    assert below(io.StringIO()) is None
+    monkeypatch.setenv("TERM", "dumb")
+    assert below(Terminal()) is None
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert below(Terminal()) is None
