@@ -254,7 +254,7 @@ class FakeKernel:
             case _ if kind in self.says:
                 answer = (self.says[kind](content),)
             case "rlm_load_context_request" if content["source"] == "gone":
-                answer = ({"names": OFFERED, "unbound": ["context", "documents"]},)
+                answer = (self.without_context(),)
             case "rlm_load_context_request":
                 answer = self._load(self._read() if content["source"] == "descriptor" else buffers[1])
             case "rlm_subcalls_request":
@@ -279,6 +279,10 @@ class FakeKernel:
             case _:  # the others ask for what is enough if it is empty
                 answer = ({},)
         return answer
+
+    def without_context(self) -> dict[str, Any]:
+        """What it says where it is to have no context."""
+        return {"names": OFFERED, "unbound": ["context", "documents"]}
 
     def _load(self, data: bytes) -> tuple[dict[str, Any]]:
         text = self.context = data.decode()

@@ -160,11 +160,12 @@ class ControlRequests:
                 return self._fill(request, documents, text, sizes, utf8)
             if not total:
                 return self._fill(request, documents, *decode(documents, memoryview(b"")))
-            # Mapped, not read: the text is then the only copy that this process owns.
+            # Mapped, not read: the text is then the only copy that this process owns. Nobody closes the mapping, which
+            # goes with its last reference: an error's traceback has some, and closing would fail in that error's place.
             lies = documents
             if "layout" in request:
                 lies = [(name, size, CODECS[request["layout"]], "surrogatepass") for name, size, _, _ in documents]
-            with mmap.mmap(descriptor, total, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as raw:
+            with memoryview(mmap.mmap(descriptor, total, mmap.MAP_PRIVATE, mmap.PROT_READ)) as raw:
                 return self._fill(request, documents, *decode(lies, raw))
         finally:
             os.close(descriptor)
@@ -227,7 +228,7 @@ class ControlRequests:
         snapshots.own(more, mapped)
 
     def _add_value(self, request: LoadContextRequest, descriptor: int, size: int) -> LoadContextReply:
-        with mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as written:
+        with memoryview(mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ)) as written:
             # No pickle: unmarshalling makes plain values and calls nothing (decision 0092).
             value = marshal.loads(written)  # noqa: S302 (a loader of ours wrote it)
         self.snapshots.own(add_value(self.shell.user_ns, request["name"], value, request["chars"]), ())

@@ -21,9 +21,7 @@ EXPECTED_BYTES: Final = 4
 """Bytes of UTF-8 in a token, as English and code have them."""
 LEAST_BYTES: Final = 2
 """The same of a text that has many tokens: no tokenizer is at hand, and a reserve must not be too small."""
-TOO_MANY: Final = (
-    "Put several items into one question, or ask fewer; more is the user's to allow (RLM_SUBCALL_MAX, or an endpoint)."
-)
+TOO_MANY: Final = "Put several items into one question, or ask fewer; more is the user's to allow ({by})."
 TOO_LONG: Final = (
     "Ask fewer, or about less text; more is the user's to allow (RLM_SUBCALL_MAX_TOKENS, RLM_SUBCALL_MAX_USD)."
 )
@@ -104,9 +102,13 @@ class Ledger:
         prices: Prices,
         output_tokens: int,
         spent: Callable[[int, int], None] = lambda calls, tokens: None,
+        more: str = "RLM_SUBCALL_MAX",
     ) -> None:
-        """`output_tokens`: the most that an answer may have. `spent`: is told of each question that was sent."""
-        self._spent = spent
+        """`output_tokens`: the most that an answer may have. `spent`: is told of each question that was sent.
+
+        `more`: as `Facts` of a backend has it.
+        """
+        self._spent, self._more = spent, more
         self.limits = limits
         self._prices = prices
         self._output_tokens = output_tokens
@@ -232,7 +234,7 @@ class Ledger:
         is_count = calls > self.left.subcalls
         size = "" if is_count else f" with about {tokens:,} tokens"
         why = f"{calls:,} questions{size} do not fit: {lack}. None of them was asked."
-        what = f"{why} {TOO_MANY if is_count else TOO_LONG}"
+        what = f"{why} {TOO_MANY.format(by=self._more) if is_count else TOO_LONG}"
         return Forecast(
             calls=calls,
             tokens_expected=tokens,

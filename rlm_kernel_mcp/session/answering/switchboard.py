@@ -88,7 +88,8 @@ def made_broker(  # noqa: PLR0913 (what a broker is made of)
         min(asked.max_subcalls, ceilings.subcalls), min(asked.subcall_tokens_limit, ceilings.tokens), ceilings.usd
     )
     spent = Used(used.calls, used.tokens, usd)  # dollars are in the trace alone
-    ledger = Ledger(limits, spent, Prices(ceilings.price_usd), facts.output_tokens, account.charge_subcalls)
+    prices, told = Prices(ceilings.price_usd), account.charge_subcalls
+    ledger = Ledger(limits, spent, prices, facts.output_tokens, told, facts.more)
     account.left_of_subcalls = lambda: {
         "subcalls_left": ledger.left.subcalls,
         "subcall_tokens_left": ledger.left.tokens,

@@ -153,6 +153,7 @@ class Questions:
                 for item in frame.items:
                     self._ask(channel, frame.step, frame.wishes, item)
             case Cancel():
+                self._passing.trials.forget(set(frame.ids).__contains__)
                 self._ends.cancel(channel, frame.ids)
             case Looked():
                 self._passing.trials.said(frame.id, frame.why)
@@ -241,6 +242,7 @@ class Questions:
         """It is over, or is to be: whatever it waits for does not come any more."""
         if asking is not None and not asking.is_stopped:
             asking.stop()
+            self._passing.trials.forget(asking.knows)
             self._ends.end(asking, STOPPED, self._channel)
 
     def _on_limit(self, asking: Asking) -> None:

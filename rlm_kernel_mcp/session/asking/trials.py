@@ -8,6 +8,7 @@ Below: `channel.py`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
@@ -44,7 +45,7 @@ class Trials:
         if said is not None and not said.done():
             said.set_result(why)
 
-    def forget(self) -> None:
-        """The kernel is gone, and says nothing more."""
-        for number in self._open:
+    def forget(self, whose: Callable[[int], bool] = lambda number: True) -> None:
+        """Nobody says anything more of these: they are not asked any more, or the kernel is gone (all)."""
+        for number in filter(whose, self._open):
             self.said(number, None)

@@ -29,6 +29,7 @@ AGENT: Final = Facts(
     how="a step that asks has status needs_answers; answer its questions by rlm_answer, or have sub-agents do it",
     for_steps_alone=True,
     wait_limit_ms=1_800_000,
+    more="RLM_SUBCALL_MAX, or an endpoint",
 )
 AGENT_CEILINGS: Final = Ceilings(subcalls=200)
 

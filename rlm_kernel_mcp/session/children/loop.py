@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from rlm_kernel_mcp.errors import RequestRefused, SessionBusy
+from rlm_kernel_mcp.errors import CitationMismatch, InvalidInput, RequestRefused, SessionBusy
 from rlm_kernel_mcp.session.answering.conversing.conversation import Asks, Conversation, Result, Says, ToolCall
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Question
 from rlm_kernel_mcp.session.children.protocol import Child, Ended
@@ -88,7 +88,8 @@ class Loop:
         except SessionBusy:
             raise
         except RequestRefused as error:
-            return f"{error.code}: {error.message} {error.next_step}", False
+            was_called = isinstance(error, InvalidInput | CitationMismatch)  # refused for what it says
+            return f"{error.code}: {error.message} {error.next_step}", was_called
         return "", True
 
     async def _run(self, child: Child, code: str) -> str:

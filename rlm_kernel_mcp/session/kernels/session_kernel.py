@@ -11,6 +11,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError, SessionBusy
@@ -33,6 +34,7 @@ STOP_SETTLE_S: Final = 5.0
 """How long another session, which needs the slot, waits for the values of an idle one to be kept."""
 IDLE_SETTLE_S: Final = 30.0
 """How long the idle stop waits for them: longer than any snapshot takes that comes to an end."""
+FIRST_LACKS: Final = "the session's first kernel could not be given all that it begins with"
 
 
 class KernelObserver(SlotHolder, Protocol):
@@ -42,7 +44,7 @@ class KernelObserver(SlotHolder, Protocol):
         """Called with each kernel."""
 
     def on_kernel_restored(self, loss: LossReport) -> None:
-        """Called for each kernel that replaces another, with what it lacks."""
+        """Called for each kernel that replaces another, or lacks something as the first, with what it lacks."""
 
     def on_kernel_ended(self, reason: str) -> None:
         """Called for each that is gone, or is just being ended."""
@@ -244,7 +246,9 @@ class SessionKernel:
             # Owed also where it failed: else values that end every kernel would cost processor time for nothing.
             self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
         self.adopt(kernel)
-        if not self.is_first:
+        if self.is_first and loss.names:  # else it lacks nothing, and nothing was restored
+            loss = replace(loss, reason=FIRST_LACKS)
+        if not self.is_first or loss.names:
             self._loss = joined(self._loss, loss)
             self._observer.on_kernel_restored(loss)
         self.is_first = False

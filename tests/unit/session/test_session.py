@@ -9,6 +9,7 @@ import pytest
 from rlm_kernel_mcp.context_wire import LOAD_CONTEXT
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.session.kernels import context_loading, variables
+from rlm_kernel_mcp.session.kernels.session_kernel import FIRST_LACKS
 from rlm_kernel_mcp.session.opening import INFO_S
 from rlm_kernel_mcp.wire import GET_VAR
 from tests.cancelling import cancelled_at, counted_tasks
@@ -46,6 +47,29 @@ async def test_a_kernel_that_dies_between_two_steps_is_replaced_before_the_next(
     assert set(report.lost.restored) == {"context", "documents", "scratch", "x"}
     assert (await session.ok("x")).lost is None
     assert len(fakes.kernels) == 2
+
+
+async def test_a_first_kernel_that_cannot_hold_the_context_says_so_in_its_step(fakes: Fakes) -> None:
+    """As a child's does, which is made at its first use: else the step would say that there is no such name."""
+    session, first = await fakes.open()
+    first.process.end(3)
+    session.session.kernel.is_first = True
+    short = {"status": "error", "ename": "MemoryError", "evalue": ""}
+    fakes.starter.prepare = lambda kernel: kernel.says.update(
+        {LOAD_CONTEXT: lambda asked: short if asked["source"] != "gone" else kernel.without_context()}
+    )
+    report = await session.run("1")
+    assert report.lost is not None
+    assert report.lost.reason == FIRST_LACKS
+    assert {name for name, _ in report.lost.names} == {"context", "documents"}
+    assert all("memory (RLM_MEMORY_LIMIT_MB) cannot hold them" in why for _, why in report.lost.names)
+
+
+async def test_a_first_kernel_that_has_all_of_it_has_nothing_to_tell(fakes: Fakes) -> None:
+    session, first = await fakes.open()
+    first.process.end(3)
+    session.session.kernel.is_first = True
+    assert (await session.ok("context")).lost is None
 
 
 async def test_a_kernel_that_dies_in_a_step_is_replaced_at_once(fakes: Fakes) -> None:

@@ -35,6 +35,8 @@ class Facts:
     """How long a step may wait for answers, where that is not what holds for every backend."""
     output_tokens: int = 2_000
     """The most that an answer may have."""
+    more: str = "RLM_SUBCALL_MAX"
+    """By what a user lets code ask more questions."""
     form: str = "1"
     """What else an answer depends on. Where it changes, no earlier answer is taken from the cache."""
 

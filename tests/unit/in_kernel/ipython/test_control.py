@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
+from rlm_kernel_mcp.in_kernel.ipython import control
 from rlm_kernel_mcp.in_kernel.ipython.control import ControlRequests
 from rlm_kernel_mcp.in_kernel.namespace import offered
 from rlm_kernel_mcp.in_kernel.notebook.replay import Replay
+from rlm_kernel_mcp.in_kernel.snapshots.taking import or_failure
 
 pytestmark = pytest.mark.anyio
 
@@ -46,3 +50,20 @@ async def test_a_request_that_belongs_to_a_name_is_answered(monkeypatch: pytest.
         ("rlm_half_reply", {"status": "ok", "half": 4}),
         ("rlm_half_reply", {"status": "error", "ename": "ValueError", "evalue": "it is odd"}),
     ]
+
+
+def test_a_context_that_does_not_fit_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the error's own traceback holds of the mapped file is no error in its place."""
+
+    def short(documents: Any, raw: memoryview) -> Any:
+        part = raw[1:3]
+        raise MemoryError(len(part))
+
+    monkeypatch.setattr(control, "decode", short)
+    descriptor = os.memfd_create("context")
+    os.write(descriptor, b"text")
+    request = {"source": "descriptor", "name": "context"}
+    table = {"names": ["a"], "bytes": [4], "codecs": [["utf-8", "strict", 1]]}
+    parent = {"content": request, "buffers": [json.dumps(table).encode()]}
+    reply = or_failure(lambda: ControlRequests()._load_context(parent, lambda: descriptor))
+    assert reply == {"status": "error", "ename": "MemoryError", "evalue": "2"}

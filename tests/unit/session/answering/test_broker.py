@@ -344,6 +344,7 @@ def test_a_batch_that_cannot_fit_is_refused_before_anything_is_spent() -> None:
             "4 questions do not fit: 3 of 3 questions are left. None of them was asked. Put several items into"
             in whole.refusal.message
         )
+        assert whole.refusal.message.endswith("more is the user's to allow (RLM_SUBCALL_MAX).")
         assert whole.seconds is None
         assert backend.calls == []
         asked(broker, givens, "a")

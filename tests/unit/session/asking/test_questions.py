@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -67,6 +68,29 @@ def test_a_question_takes_room_for_its_schema_and_for_what_was_wrong_too() -> No
     played(play)
 
 
+@pytest.mark.parametrize("by", ["the end of its step", "its kernel"])
+def test_an_answer_on_trial_is_waited_for_no_longer_than_its_question_is_asked(by: str) -> None:
+    """Whoever finishes a child would wait for ten seconds, and hear then that it has ended."""
+
+    async def play() -> None:
+        asked = Asked()
+        cell = asked.questions._began("a cell")
+        asked.ask(cell, 1)
+        await passes(0.5)
+        trials = asked.questions._passing.trials
+        look = asyncio.create_task(trials.look(asked.channel, 1, "an answer"))
+        await asyncio.sleep(0)
+        assert list(trials._open) == [1]
+        if by == "its kernel":
+            asked.questions._on_frame(asked.channel, Cancel((1,)))
+        else:
+            asked.questions._stop(cell)
+        assert trials._open[1].done()
+        assert await look is None
+
+    played(play)
+
+
 class Asked:
     """A session's questions to a scripted backend, and what its kernel is given, with a step that runs."""
 
@@ -83,7 +107,7 @@ class Asked:
 
     def _give(self, number: int, is_answer: bool | None, value: Any) -> None:
         del number
-        self.given["answer" if is_answer else value["code"]] += 1
+        self.given["trial" if is_answer is None else "answer" if is_answer else value["code"]] += 1
         self.turns.note()
 
     def ask(self, asking: Asking, count: int) -> None:

@@ -69,3 +69,13 @@ async def test_a_kernel_that_says_nothing_holds_no_answer_up(monkeypatch: pytest
     task = await offered.look()  # and it can be offered again
     offered.trials.said(7, "word")
     assert await task == "word"
+
+
+async def test_a_question_that_is_not_asked_any_more_ends_the_wait_and_no_other_does() -> None:
+    """Its step was interrupted, say, while its schema ran; whoever finishes the child is not to wait for that."""
+    offered = Offered()
+    task = await offered.look()
+    offered.trials.forget({8}.__contains__)
+    assert not offered.trials._open[7].done()
+    offered.trials.forget({7}.__contains__)
+    assert await task is None
