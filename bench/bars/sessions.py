@@ -28,12 +28,44 @@ async def init_context(amounts: Amounts) -> list[Row]:
 
         async def ours() -> float:
             await settle(server.pid)
-            return await _open_and_finalize(server)
+            return await open_and_finalize(server)
 
         sides = [ours, _stock_start(Path(directory))]
         mine, other = await interleave(sides, amounts.times(15), warm_up=amounts.times(1))
     what = "`rlm_init_context` opens a session while a spare kernel is ready"
     return [Row(what, mine, STOCK_START, other, bar=Bar(0.04))]
+
+
+async def init_context_asking(amounts: Amounts) -> list[Row]:
+    """The same where its code may ask, for which a channel is opened, and where nobody answers; and its first step."""
+    with our_server() as asking, our_server({"RLM_SUBCALL_BACKEND": "none"}) as silent:
+
+        async def opened(server: OurServer) -> float:
+            await settle(server.pid)
+            return await open_and_finalize(server)
+
+        async def used(server: OurServer) -> float:
+            await settle(server.pid)
+
+            opened: list[str] = []
+
+            async def action() -> None:
+                opened.append(server.open_session())
+                assert server.step(opened[0], "1+1")["status"] == "ok"
+
+            elapsed_ms = await milliseconds(action)
+            server.finalize(opened[0])
+            return elapsed_ms
+
+        sides = [lambda: opened(asking), lambda: opened(silent), lambda: used(asking), lambda: used(silent)]
+        ours, other, used_ours, used_other = await interleave(sides, amounts.times(15), warm_up=amounts.times(1))
+    what = "`rlm_init_context` opens a session whose code may ask, while a spare kernel is ready"
+    without = "it opens one in which nobody answers"
+    first = Row(what, ours, without, other, bar=Bar(1.2))
+    return [
+        first,
+        Row("it does, and its first step is answered", used_ours, "the same where nobody answers", used_other),
+    ]
 
 
 async def burst(amounts: Amounts) -> list[Row]:
@@ -103,7 +135,7 @@ async def walls(amounts: Amounts) -> list[Row]:
             server = stack.enter_context(our_server({"JUPYTER_PATH": directory, "RLM_KERNEL": f"walls-{number}"}))
             _check_walls(set(server.call("rlm_init_context", context_text="x")["walls"]), kind)
             servers.append(server)
-        sides = [functools.partial(_open_and_finalize, server) for server in servers]
+        sides = [functools.partial(open_and_finalize, server) for server in servers]
         *with_walls, without = await interleave(sides, amounts.times(25), warm_up=amounts.times(2))
     rows = []
     for (kind, bar_ms), figures in zip(kinds.items(), with_walls, strict=False):
@@ -178,7 +210,8 @@ async def _alone() -> float:
         return kernel.pss_mb()
 
 
-async def _open_and_finalize(server: OurServer) -> float:
+async def open_and_finalize(server: OurServer) -> float:
+    """A sample: `rlm_init_context`, in ms."""
     opened: list[str] = []
 
     async def action() -> None:
