@@ -21,7 +21,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from bench.progress import told
 from rlm_kernel_mcp.kernel.placement.container.arguments import CODE_LABEL, USER, labels_argv
@@ -30,14 +30,24 @@ from rlm_kernel_mcp.variables.table import TABLE
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RECIPE_LABEL: Final = "rlm-kernel-mcp.recipe"
-RECIPE: Final = ("bin/image.py", "containers/Containerfile", "constraints.txt", "pyproject.toml")
+RECIPE: Final = (
+    "bin/image.py",
+    "containers/Containerfile",
+    "constraints.txt",
+    "constraints-data.txt",
+    "pyproject.toml",
+)
 CACHE: Final = ".image"
+DATA: Final = "-data"
+"""Behind the name of the other directory, where the extra [data] is installed too: neither takes the other's place."""
 STAMP_NAME: Final = ".complete"
 
 KERNEL_DEPENDENCIES: Final = ("ahocorasick_rs", "cloudpickle", "google-re2", "ipykernel", "jsonschema")
 DEBIAN_PACKAGES: Final = ("python3", "libstdc++6", "tzdata")
 NOT_NEEDED: Final = ("dpkg", "tar", "debconf", "perl-base", "readline-common")
 """Dependencies in Debian that a read-only image has no use for, since nothing is ever installed in it."""
+NEVER_COMPILED: Final = r"/tests/"
+"""Libraries bring their tests, which nobody imports: a third of pandas' files."""
 NOT_NEEDED_BELOW: Final = ("usr/share/doc", "usr/share/man", "usr/share/lintian", "usr/share/locale", "usr/share/perl5")
 
 
@@ -65,16 +75,23 @@ def main(arguments: Sequence[str]) -> None:
         metavar="PACKAGE",
         help="packages for the steps' own imports (name them in RLM_IMPORTS too)",
     )
+    parser.add_argument(
+        "--data",
+        action="store_true",
+        help="with what the kernelspec rlm-python-data needs: numpy, pandas, pyarrow and matplotlib (400 MB; give the "
+        "image a name of its own)",
+    )
     options = parser.parse_args(arguments)
+    extra = [*(data_requirements() if options.data else ()), *options.extra]
     program = shutil.which(options.runtime) or fail(f"there is no {options.runtime!r} on the PATH")
     with locked(ROOT / "containers"):
-        labels = {CODE_LABEL: kernel_code(), RECIPE_LABEL: recipe(options.local, options.base, options.extra)}
+        labels = {CODE_LABEL: kernel_code(), RECIPE_LABEL: recipe(options.local, options.base, extra)}
         if labels.items() <= labels_of(program, options.image).items():
             say(f"{options.image} is current")
         elif options.local:
-            build_from_packages(program, options.image, options.extra, labels)
+            build_from_packages(program, options.image, extra, labels, of_data=options.data)
         else:
-            build_from_base(program, options.image, options.base, options.extra, labels)
+            build_from_base(program, options.image, options.base, extra, labels)
     say(f"use it: RLM_SANDBOX_MODE=container RLM_SANDBOX_CONTAINER_RUNTIME={options.runtime}")
 
 
@@ -98,7 +115,7 @@ def build_from_base(program: str, image: str, base: str | None, extra: Sequence[
     with tempfile.TemporaryDirectory(prefix="rlm-image-") as directory:
         context = Path(directory)
         copy_kernel_side(context)
-        shutil.copy(ROOT / "constraints.txt", context)
+        (context / "constraints.txt").write_text("\n".join(map(Path.read_text, constraints())), encoding="utf-8")
         (context / "requirements.txt").write_text("\n".join([*requirements(), *extra]) + "\n", encoding="utf-8")
         argv = [program, "build", "--file", str(ROOT / "containers" / "Containerfile"), "--tag", image]
         argv += [f"--build-arg=BASE={base}"] if base else []
@@ -108,15 +125,23 @@ def build_from_base(program: str, image: str, base: str | None, extra: Sequence[
     say(f"{image} is built")
 
 
-def build_from_packages(program: str, image: str, extra: Sequence[str], labels: dict[str, str]) -> None:
+def build_from_packages(
+    program: str, image: str, extra: Sequence[str], labels: dict[str, str], *, of_data: bool
+) -> None:
     """Assemble a root file system from Debian packages and PyPI, and import it as an image."""
-    root = ROOT / CACHE / "root"
-    stamp = labels[RECIPE_LABEL]
+    directory, plain = ROOT / f"{CACHE}{DATA if of_data else ''}", ROOT / CACHE / "root"
+    root, stamp = directory / "root", labels[RECIPE_LABEL]
     if not is_complete(root, stamp):
-        shutil.rmtree(ROOT / CACHE, ignore_errors=True)
-        unpack_debian(ROOT / CACHE, root)
-        install_packages(root, extra)
-        (root.parent / STAMP_NAME).write_text(stamp, encoding="utf-8")
+        shutil.rmtree(directory, ignore_errors=True)
+        if root != plain and is_complete(plain, recipe(True, None, [])):
+            say("beginning with the image that is there without them")
+            shutil.copytree(plain, root, symlinks=True)
+        else:
+            unpack_debian(directory, root)
+            install_packages(root, requirements())
+        if extra:
+            install_packages(root, extra)
+        (directory / STAMP_NAME).write_text(stamp, encoding="utf-8")
     copy_kernel_side(packages_of(root))
     compile_bytecode(root)
     changes = [f"LABEL {name}={value}" for name, value in labels.items()]
@@ -183,15 +208,15 @@ def unpack(archive: Path, root: Path) -> None:
         fail(f"{archive.name} cannot be unpacked")
 
 
-def install_packages(root: Path, extra: Sequence[str]) -> None:
+def install_packages(root: Path, packages: Sequence[str]) -> None:
     """Run this environment's pip with the new root's Python, so that it picks what that Python needs."""
     found = importlib.util.find_spec("pip")
     if found is None or not found.submodule_search_locations:
         fail("there is no pip in .venv; `rm -r .venv` and run bin/setup")
-    say("installing " + ", ".join([*KERNEL_DEPENDENCIES, *extra]))
+    say("installing " + ", ".join(packages))
     pip = [found.submodule_search_locations[0], "--isolated", "--disable-pip-version-check", "install", "-qq"]
     pip += ["--no-compile", "--only-binary=:all:", "--root-user-action=ignore", "--target", str(packages_of(root))]
-    pip += ["--constraint", str(ROOT / "constraints.txt"), *requirements(), *extra]
+    pip += [*(f"--constraint={path}" for path in constraints()), *packages]
     run_inside(root, pip, "is a package index to be reached?")
 
 
@@ -200,6 +225,7 @@ def compile_bytecode(root: Path) -> None:
     say("compiling bytecode")
     directories = [str(packages_of(root)), *(str(path) for path in root.glob("usr/lib/python3*"))]
     argv = ["-m", "compileall", "-q", "-j", "0", "-s", str(root), "-p", "/", "--invalidation-mode", "unchecked-hash"]
+    argv += ["-x", NEVER_COMPILED]
     run_inside(root, [*argv, *directories], "is this machine of the packages' architecture?")
 
 
@@ -253,8 +279,24 @@ def write_archive(root: Path, descriptor: int) -> None:
 
 def requirements() -> list[str]:
     """The dependencies that run inside a kernel, as the project declares them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return [text for text in project["project"]["dependencies"] if text.startswith(KERNEL_DEPENDENCIES)]
+    return [text for text in project()["dependencies"] if text.startswith(KERNEL_DEPENDENCIES)]
+
+
+def data_requirements() -> list[str]:
+    """The same of the kernelspec rlm-python-data."""
+    found: list[str] = project()["optional-dependencies"]["data"]
+    return found
+
+
+def project() -> dict[str, Any]:
+    """What the project declares."""
+    declared: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return declared
+
+
+def constraints() -> tuple[Path, Path]:
+    """The versions of all that may be installed."""
+    return ROOT / "constraints.txt", ROOT / "constraints-data.txt"
 
 
 @contextmanager

@@ -59,7 +59,7 @@ LATE: Final = (
 MISSING: Final = (
     "the policy needs the module {name!r}, which this Python cannot import ({why}). Install it where the server runs: "
     "for rlm-python-data this package with its extra [data] (checkout: bin/setup --with data; container mode: "
-    "bin/build-image --with numpy pandas pyarrow matplotlib). Or choose another kernelspec (RLM_KERNEL)."
+    "bin/build-image --data). Or choose another kernelspec (RLM_KERNEL)."
 )
 OURS: Final = ("rlm_kernel_mcp.in_kernel.ipython.app", "rlm_kernel_mcp.in_kernel.channels.figures")
 

@@ -23,6 +23,7 @@ from tests.parts import ROOT, skip_for_lack_of
 from tests.records import record_of
 
 IMAGE: Final = "rlm-kernel-tests:latest"
+DATA_IMAGE: Final = "rlm-kernel-data-tests:latest"
 BUILD_S: Final = 300
 
 
@@ -35,13 +36,17 @@ def answering() -> list[str]:
 
 
 @cache
-def image_in(runtime: str) -> str:
-    """The image of this checkout's kernel code in an engine, built where it is not current; skips without an engine."""
+def image_in(runtime: str, *, of_data: bool = False) -> str:
+    """The image of this checkout's kernel code in an engine, built where it is not current; skips without an engine.
+
+    `of_data`: the one of the kernelspec rlm-python-data.
+    """
+    image, data = (DATA_IMAGE, ["--data"]) if of_data else (IMAGE, [])
     if shutil.which(runtime) is None:
         skip_for_lack_of(runtime, f"apt-get install {runtime} runc, as root")
     local = ["--local"] if shutil.which("apt-get") and shutil.which("dpkg-deb") else []
     built = subprocess.run(
-        [sys.executable, str(ROOT / "bin" / "image.py"), "--runtime", runtime, "--image", IMAGE, *local],
+        [sys.executable, str(ROOT / "bin" / "image.py"), "--runtime", runtime, "--image", image, *local, *data],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -49,7 +54,7 @@ def image_in(runtime: str) -> str:
         timeout=BUILD_S,
     )
     assert built.returncode == 0, built.stderr
-    return IMAGE
+    return image
 
 
 def ask(runtime: str, *arguments: str) -> str:

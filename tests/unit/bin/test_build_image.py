@@ -106,3 +106,18 @@ def test_help_says_which_way_needs_no_registry() -> None:
     )
     assert "--local" in done.stdout
     assert "no image registry" in " ".join(done.stdout.split())
+
+
+def test_an_image_of_data_has_what_that_kernelspec_needs_in_the_versions_that_are_tested(podman: Path) -> None:
+    """And what else was asked for; a plain image has none of it."""
+    (podman.parent / "labels").write_text(json.dumps({}))
+    done = build(podman, "--data", "--image", "data:1", "--with", "tabulate")
+    assert done.returncode == 0, done.stderr
+    context = podman.parent / "context"
+    wanted = (context / "requirements.txt").read_text().splitlines()
+    assert [line.partition(">")[0] for line in wanted[-5:]] == ["matplotlib", "numpy", "pandas", "pyarrow", "tabulate"]
+    versions = (context / "constraints.txt").read_text()
+    assert "\npandas==" in versions
+    assert "\nipykernel==" in versions
+    found = builder()
+    assert found.recipe(False, None, found.data_requirements()) != found.recipe(False, None, [])

@@ -114,7 +114,7 @@ def run_argv(
 
 def memory_mb(limits: Limits) -> int:
     """What a whole container may take: a backstop for the kernel's own limit, which raises MemoryError."""
-    return limits.memory_mb + limits.scratch_mb + TMP_MB + BARE_KERNEL_MB
+    return limits.memory_mb + limits.libraries_mb + limits.scratch_mb + TMP_MB + BARE_KERNEL_MB
 
 
 def pids(limits: Limits) -> int:

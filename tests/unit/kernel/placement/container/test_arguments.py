@@ -85,6 +85,11 @@ def test_the_engine_s_memory_limit_comes_after_the_kernel_s_own(runtime: Contain
     assert f"--memory-swap {container.memory_mb(LIMITS)}m" in found
 
 
+def test_what_a_policy_grants_its_libraries_is_granted_by_the_engine_too() -> None:
+    """Else one that is imported at first use would end a container whose kernel has room for it."""
+    assert container.memory_mb(LIMITS.model_copy(update={"libraries_mb": 384})) == container.memory_mb(LIMITS) + 384
+
+
 @by_runtime
 def test_both_tmpfs_are_bounded(runtime: ContainerRuntime) -> None:
     """/tmp and the scratch directory, in bytes; in files too where the engine can."""
