@@ -49,7 +49,7 @@ from bench.bars import (
 from bench.floors import machine, parts
 from bench.floors import steps as step_floors
 from bench.measure import Amounts, Row
-from bench.progress import line
+from rlm_kernel_mcp.commands.showing.progress import line
 
 Part = Callable[[Amounts], Awaitable[list[Row]]]
 

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
+
+from rlm_kernel_mcp.commands.showing.progress import draw as _draw
+from rlm_kernel_mcp.commands.showing.progress import line
 
 T = TypeVar("T")
-CLEAR: Final = "\r\x1b[K"
-CELLS: Final = 24
 
 
 class Heard(Protocol):
@@ -61,22 +62,3 @@ def heard(what: str) -> Iterator[Heard | None]:
         yield draw
     finally:
         _draw("")
-
-
-def line(what: str, done: int, count: int, elapsed_s: float) -> str:
-    """`frames [####......] 12 of 45, about 3 min left`. What is left is known once a round has ended."""
-    full = CELLS * done // count if count else 0
-    left = f", {_about(elapsed_s / done * (count - done))} left" if done else ""
-    return f"{what} [{'#' * full}{'.' * (CELLS - full)}] {done:,} of {count:,}{left}"
-
-
-def _about(seconds: float) -> str:
-    for unit_s, unit in ((3_600, "h"), (60, "min")):
-        if seconds >= 2 * unit_s:
-            return f"about {seconds / unit_s:.0f} {unit}"
-    return f"about {seconds:.0f} s"
-
-
-def _draw(text: str) -> None:
-    sys.stderr.write(f"{CLEAR}{text}\r")  # what is printed next begins where this does
-    sys.stderr.flush()

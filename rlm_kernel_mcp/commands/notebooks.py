@@ -1,21 +1,27 @@
 """`rlm-kernel-mcp notebook`: a session's notebook, run again over the same sources and compared.
 
 Is: what is printed, and the exit status: 0 the outputs are the same, 1 they are not, 2 it was asked wrongly. Is not:
-its options (`parsing/notebooks.py`), nor the run. Above: `cli.py`. Below: `notebook/running/rerun.py`.
+its options (`parsing/notebooks.py`), nor the run. Above: `cli.py`. Below: `notebook/running/rerun.py`, `reads.py`,
+`showing/progress.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Final
 
 from rlm_kernel_mcp.commands.inherited import working_directory
 from rlm_kernel_mcp.commands.parsing.notebooks import ROOTS
+from rlm_kernel_mcp.commands.showing.progress import CONTEXT_BYTES, draw, shown_while
+from rlm_kernel_mcp.commands.showing.terminal import is_terminal
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.notebook.running.reads import READS
 from rlm_kernel_mcp.notebook.running.rerun import CellRun, Rerun, written
+from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.settings import load_settings
 
 INDENT: Final = "    "
@@ -40,10 +46,27 @@ def run(options: Namespace) -> int:
     given = {} if root is None else {ROOTS: str(root)}
     settings = load_settings(here, os.environ, given)
     rerun = Rerun(here / options.file, settings, None if root is None else str(root), options.cell_timeout)
-    runs = asyncio.run(rerun.run(lambda one: print(_line(one), flush=True)))
+    runs = asyncio.run(_ran(rerun))
     if options.output is not None:
         written(rerun.notebook, runs, here / options.output)
     return _sum(runs)
+
+
+async def _ran(rerun: Rerun) -> list[CellRun]:
+    """Run it; until its first cell has run a person sees how far its sources are read."""
+    reads: list[Progress] = []
+    READS.set(reads)
+
+    async def look() -> tuple[int, int]:
+        return sum(one.loaded_bytes for one in reads), sum(one.bytes for one in reads)
+
+    def told(one: CellRun) -> None:
+        reads.clear()
+        if is_terminal(sys.stderr):
+            draw("")
+        print(_line(one), flush=True)
+
+    return await shown_while(rerun.run(told), look, CONTEXT_BYTES)
 
 
 def _line(one: CellRun) -> str:

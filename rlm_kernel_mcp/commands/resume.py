@@ -2,7 +2,7 @@
 
 Is: the request to the host, and what the record then has of the restore. Is not: the restore itself
 (`session/kernels/recovery.py`), nor its account to the agent, which gets that with its next step all the same. Above:
-`cli.py`. Below: `looking/live.py`, `looking/at_host.py`, `server/pages/facts.py`.
+`cli.py`. Below: `looking/live.py`, `looking/at_host.py`, `showing/progress.py`, `server/pages/facts.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 
 from rlm_kernel_mcp.commands.looking.at_host import ask_host
 from rlm_kernel_mcp.commands.looking.live import find_session, opened_store
+from rlm_kernel_mcp.commands.showing.progress import CONTEXT_BYTES, shown_while
+from rlm_kernel_mcp.doors.link import Link
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.server.pages.facts import told
 from rlm_kernel_mcp.session.trace.events import extra_of
@@ -38,11 +40,21 @@ def resume(settings: Settings, environ: Mapping[str, str], session_id: str, *, a
     with opened_store(settings) as store:
         find_session(store, session_id)
         before = max((row_id for row_id, _ in _restores(store, session_id)), default=0)
-        ask_host(lambda link: link.reopen_kernel(session_id))
+        ask_host(lambda link: _reopened(link, session_id))
         came = [facts for row_id, facts in _restores(store, session_id) if row_id > before]
         pid = find_session(store, session_id).kernel_pid
     _print(session_id, pid, came[-1] if came else None, as_json=as_json)
     return 0
+
+
+async def _reopened(link: Link, session_id: str) -> None:
+    """A person sees meanwhile how far its contexts are."""
+
+    async def look() -> tuple[int, int]:
+        so_far = await link.loaded_so_far(session_id)
+        return so_far.loaded_bytes, so_far.bytes
+
+    await shown_while(link.reopen_kernel(session_id), look, CONTEXT_BYTES)
 
 
 def _restores(store: Store, session_id: str) -> list[tuple[int, dict[str, Any]]]:

@@ -30,6 +30,7 @@ from rlm_kernel_mcp.doors.wire.messages import (
 from rlm_kernel_mcp.doors.wire.packets import Outbox, Packets
 from rlm_kernel_mcp.doors.wire.values import codec
 from rlm_kernel_mcp.errors import HostEnded, InvalidInput
+from rlm_kernel_mcp.session.context_reports import LoadedSoFar
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.scratch.reports import FilePart, ScratchFiles
@@ -153,6 +154,11 @@ class Link:
     async def reopen_kernel(self, session_id: str) -> None:
         """See that a session has its kernel, which stays when this connection ends."""
         await self._ask(None, "reopen_kernel", {"session_id": session_id})
+
+    async def loaded_so_far(self, session_id: str) -> LoadedSoFar:
+        """How far what a session's steps wait for is loaded."""
+        found: LoadedSoFar = await self._ask(LoadedSoFar, "loaded_so_far", {"session_id": session_id})
+        return found
 
     async def files(self, session_id: str) -> ScratchFiles:
         """What a session's code has written into its scratch directory."""

@@ -59,6 +59,14 @@ class ContextReport:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedSoFar:
+    """Of all that a session's steps wait for; of nothing where they wait for none."""
+
+    loaded_bytes: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LoadingReport:
     """A context that is not there yet. `bytes`: in all, as far as that is known by now; `skipped` likewise."""
 

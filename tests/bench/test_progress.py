@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from bench.progress import CLEAR, heard, line, told
+from bench.progress import heard, told
+from rlm_kernel_mcp.commands.showing.progress import CLEAR, line
 
 
 class Terminal(io.StringIO):

@@ -1,31 +1,17 @@
 """The trace for programs: one JSON object a line for each event that is over.
 
-Is: an event with its texts, safe, as `trace --json` has it. Is not: what comes while a step runs. Above: `follow.py`,
-`commands/trace.py`. Below: `session/trace/events.py`.
+Is: an event with its texts, safe, as `trace --json` has it. Is not: what comes while a step runs. Above: `follow.py`.
+Below: `showing/json_line.py`, `session/trace/events.py`.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
-from dataclasses import asdict
 
-from rlm_kernel_mcp.session.evidence.citations import Checked
+from rlm_kernel_mcp.commands.showing.json_line import json_line
 from rlm_kernel_mcp.session.trace.events import Texts, whole_event
-from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.session.watching.events import Stream
 from rlm_kernel_mcp.store.store import EventHead
-
-
-def json_line(event: TraceEvent, **more: str | int) -> str:
-    """One event. `more`: what is said of it beside that."""
-    data = more | asdict(event)
-    evidence = data.pop("evidence")
-    data |= data.pop("facts")
-    if not event.displays:
-        del data["displays"]
-    return json.dumps(data | (Checked.of_record(evidence).rows(sys.maxsize) if evidence else {}))
 
 
 class JsonView:

@@ -1,7 +1,7 @@
 """The forms in which `trace` prints events: for a person at a terminal, as text for whatever reads it, as JSON.
 
 Is: what is printed before them, of each, and after them. Is not: where they come from, nor one that goes on
-(`following/`). Above: `trace.py`. Below: `steps.py`, `heading.py`, `following/json_view.py`, `server/markdown.py`.
+(`following/`). Above: `trace.py`. Below: `steps.py`, `heading.py`, `json_line.py`, `server/markdown.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sys
 from textwrap import indent
 from typing import Final, Literal, Protocol
 
-from rlm_kernel_mcp.commands.following.json_view import json_line
 from rlm_kernel_mcp.commands.showing.heading import one_line, show_heading
+from rlm_kernel_mcp.commands.showing.json_line import json_line
 from rlm_kernel_mcp.commands.showing.steps import Steps
 from rlm_kernel_mcp.commands.showing.terminal import is_terminal, printer
 from rlm_kernel_mcp.commands.showing.words import marks

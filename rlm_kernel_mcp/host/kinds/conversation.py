@@ -35,6 +35,7 @@ from rlm_kernel_mcp.errors import InternalError, InvalidInput, RlmError
 from rlm_kernel_mcp.host.entry.closing import CLOSING
 from rlm_kernel_mcp.host.kinds.calling import RemoteFunctions, names_of
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls, session_id_of
+from rlm_kernel_mcp.session.context_reports import LoadedSoFar
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.scratch.reports import FilePart, ScratchFiles
@@ -61,6 +62,7 @@ REPORTS: Final[Mapping[str, type]] = {
     "finalize": FinalReport,
     "files": ScratchFiles,
     "file_part": FilePart,
+    "loaded_so_far": LoadedSoFar,
 }
 """Calls that take arguments alone, and what they give."""
 Turn = Callable[[], Awaitable[None]]

@@ -20,6 +20,7 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.host.kinds.client import Registries
 from rlm_kernel_mcp.server.argument_types import SESSION_ID_CHARS_MAX
 from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.context_reports import LoadedSoFar
 from rlm_kernel_mcp.session.reports import Opened
 from rlm_kernel_mcp.session.scratch.reports import FilePart, ScratchFiles
 from rlm_kernel_mcp.settings import Settings
@@ -98,6 +99,12 @@ class HostedCalls(RegistryCalls):
         from rlm_kernel_mcp.host.kinds.persons import reopen_kernel  # as above
 
         await reopen_kernel(await self._of(session_id), session_id, self.caller)
+
+    async def loaded_so_far(self, arguments: Arguments) -> LoadedSoFar:
+        """How far what a session's steps wait for is loaded, in whichever registry it was used last."""
+        session_id = session_id_of(arguments)
+        registry = await self._registries.of_session(self._settings, session_id)
+        return LoadedSoFar(*(registry.load_progress(session_id) or ()))
 
     async def files(self, arguments: Arguments) -> ScratchFiles:
         """What a session's code has written into its scratch directory."""

@@ -4,7 +4,7 @@ Is: each context read below the roots of whoever starts the kernel, and handed o
 notebook says: a file that names what its writer may not read gets nothing, since its writer cannot know the hash, and
 learns nothing of what is there (decision 0122). What cannot be loaded does not keep the kernel from starting: the
 notebook's first cell says it. Is not: a start (`kernel/placement/`). Above: `provisioner.py`. Below: `file.py`,
-`session/contexts/source.py`, `session/kernels/context_loading.py`.
+`reads.py`, `session/contexts/source.py`, `session/kernels/context_loading.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from rlm_kernel_mcp.kernel.untrusted.answers import is_ok
 from rlm_kernel_mcp.notebook.form.names import VARIABLE
 from rlm_kernel_mcp.notebook.form.sources import NamedSource, needed_file
 from rlm_kernel_mcp.notebook.running.file import NotebookFile, nothing_read
+from rlm_kernel_mcp.notebook.running.reads import READS
+from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.means import Beside, Means
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.context_loading import load_context, load_whole
@@ -169,7 +171,10 @@ class NotebookFiller:
         named = source.source
         if source.file:
             named = await self._text_of(source, means, beside)
-        payload = await named.opened(means, copy=copy, beside=beside)
+        progress = Progress()
+        if (reads := READS.get()) is not None:
+            reads.append(progress)
+        payload = await named.opened(means, copy=copy, beside=beside, progress=progress)
         if payload.sha256 != source.sha256:
             payload.close()
             raise InvalidInput(f"what is there now is another one (sha256 {payload.sha256}).")

@@ -112,6 +112,8 @@ class ContextList:
     """Those that the session was opened with; None: its record is from before it said so."""
     hashes: Hashes = field(init=False)
     """Of those that have none yet."""
+    read_again: list[Progress] = field(default_factory=list)
+    """Of a context that is just read once more, for a fresh kernel."""
 
     def __post_init__(self) -> None:
         self.hashes = Hashes(self.means.loaders)
@@ -179,10 +181,11 @@ class ContextList:
         Raises:
             ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput.
         """
-        return await read_in_thread(
-            lambda check_cancelled: self._open_again(context, copy, check_cancelled),
-            files=context.source.paths is not None,
-        )
+        try:
+            again = partial(self._open_again, context, copy)
+            return await read_in_thread(again, files=context.source.paths is not None)
+        finally:
+            self.read_again = []
 
     def loaded_again(self, context: SessionContext, payload: Payload, loaded: LoadContextReply) -> str | None:
         """A fresh kernel has a context; what has become of it, if it is another than it was."""
@@ -212,7 +215,7 @@ class ContextList:
         self.hashes.begin(context.name, unhashed, take)
 
     def _open_again(self, context: SessionContext, copy: bool, check_cancelled: CancelCheck) -> Payload:
-        source, progress = self.source_of(context), Progress()
+        source, self.read_again = self.source_of(context), [progress := Progress()]
         assert context.report is not None
         mapped = context.in_place if context.report.held == "mapped" else None
         kept = Kept(context.report.sha256, context.states, mapped)

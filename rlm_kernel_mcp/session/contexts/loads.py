@@ -88,9 +88,9 @@ class ContextLoads:
 
     @property
     def progress(self) -> tuple[int, int] | None:
-        """Bytes loaded, and bytes in all, of what is being loaded; None where nothing is."""
-        loads = [load.progress for load in self._loads.values() if load.failure is None]
-        done, of = (sum(one.loaded_bytes for one in loads), sum(one.bytes for one in loads))
+        """Bytes loaded, and bytes in all, of what is being loaded, also for a fresh kernel; None where nothing is."""
+        loads = [load.progress for load in self._loads.values() if load.failure is None] + self.contexts.read_again
+        done, of = sum(one.loaded_bytes for one in loads), sum(one.bytes for one in loads)
         return (self._ended_bytes + done, self._ended_bytes + of) if loads else None
 
     def report(self, context: SessionContext) -> ContextReport | LoadingReport:

@@ -55,7 +55,7 @@ class AtWork:
 class Record:
     """One session's, as far as it was looked at."""
 
-    def __init__(  # noqa: PLR0913 (what was shown, and what is to be)
+    def __init__(
         self,
         store: Store,
         session_id: str,

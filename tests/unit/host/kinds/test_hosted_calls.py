@@ -14,7 +14,8 @@ from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.errors import ContextDenied, InvalidInput, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.host.kinds.hosted_calls import HostedCalls
 from rlm_kernel_mcp.session.callers.caller import Caller
-from rlm_kernel_mcp.session.context_reports import LoadingReport
+from rlm_kernel_mcp.session.context_reports import LoadedSoFar, LoadingReport
+from rlm_kernel_mcp.session.contexts.given import Progress
 from rlm_kernel_mcp.session.contexts.source import ContextSource
 from rlm_kernel_mcp.session.kernels.session_kernel import SETTLE_S
 from rlm_kernel_mcp.session.reports import StepReport
@@ -320,6 +321,19 @@ async def test_a_kernel_that_a_person_starts_again_stays_when_that_program_has_g
         report = await programs.first.run({**programs.session, "code": "x + 1"}, None)
         assert report.lost is not None
         assert "x" in report.lost.restored
+
+
+async def test_a_person_hears_how_far_the_contexts_of_a_kernel_are_that_is_started_again(tmp_path: Path) -> None:
+    """And nothing where nothing is read, or the session is in no registry."""
+    async with two(tmp_path) as programs:
+        session = {"session_id": programs.session["session_id"]}
+        assert await programs.second.loaded_so_far(session) == LoadedSoFar()
+        registry = programs.fakes.registry
+        contexts = registry.handles.sessions[session["session_id"]].contexts.contexts
+        contexts.read_again = [Progress(3, 10)]
+        assert await programs.second.loaded_so_far(session) == LoadedSoFar(3, 10)
+        contexts.read_again = []
+        assert await programs.second.loaded_so_far({"session_id": "s_none"}) == LoadedSoFar()
 
 
 async def test_a_kernel_that_is_there_is_left_as_it_is_by_a_person_who_starts_it(tmp_path: Path) -> None:

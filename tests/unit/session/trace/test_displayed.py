@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.commands.following.json_view import json_line
+from rlm_kernel_mcp.commands.showing.json_line import json_line
 from rlm_kernel_mcp.kernel.untrusted.shown.displays import Display
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.session.reports import StepReport
