@@ -50,7 +50,8 @@ OFFERED_BEFORE: Final = ("context", "documents", "scratch")
 """The names on offer in a session whose record was written before records had them."""
 ENDED_ALIVE: Final = ("ok", "error", "timeout", "interrupted")
 """The ends of a step that its kernel may have survived: its names are in the next snapshot."""
-
+FIRST_LACKS: Final = "the session's first kernel could not be given all that it begins with"
+"""Why a child's first kernel, which replaces none, has anything to tell of what is lost."""
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
         session.states.on(Event.FINAL_ANSWER)
         return session
     if is_new:
-        session.kernel.is_first = record.parent is not None
+        if record.parent is not None:
+            session.kernel.is_first, session.kernel.gone_reason = True, FIRST_LACKS
         return session
     if record.kernel_pid:
         extra = {}  # of an earlier kernel

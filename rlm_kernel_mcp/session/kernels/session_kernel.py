@@ -11,7 +11,6 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import replace
 from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import KernelDied, RestoreStopped, RlmError, SessionBusy
@@ -34,7 +33,6 @@ STOP_SETTLE_S: Final = 5.0
 """How long another session, which needs the slot, waits for the values of an idle one to be kept."""
 IDLE_SETTLE_S: Final = 30.0
 """How long the idle stop waits for them: longer than any snapshot takes that comes to an end."""
-FIRST_LACKS: Final = "the session's first kernel could not be given all that it begins with"
 
 
 class KernelObserver(SlotHolder, Protocol):
@@ -246,9 +244,7 @@ class SessionKernel:
             # Owed also where it failed: else values that end every kernel would cost processor time for nothing.
             self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
         self.adopt(kernel)
-        if self.is_first and loss.names:  # else it lacks nothing, and nothing was restored
-            loss = replace(loss, reason=FIRST_LACKS)
-        if not self.is_first or loss.names:
+        if not self.is_first or loss.names:  # a first one that lacks nothing restores nothing
             self._loss = joined(self._loss, loss)
             self._observer.on_kernel_restored(loss)
         self.is_first = False
