@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.kernel.untrusted.fields import count_of
@@ -66,46 +65,6 @@ class Seen(Protocol):
     def of_event(self, event_id: int) -> OfEvent: ...
     def documents(self, context: str) -> Sequence[DocumentPlace]: ...
     def document_at(self, context: str, char: int) -> DocumentPlace | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class NothingOfEvent:
-    """Of a record that does not say."""
-
-    delivered: Mapping[str, Sequence[Range]] = field(default_factory=dict)
-    searched: Mapping[str, int] = field(default_factory=dict)
-
-
-class NotTracked:
-    """Of a record that has nothing of it."""
-
-    def refresh(self, most: int | None = None) -> bool:
-        del most
-        return False
-
-    def searched(self, context: str, start: int, end: int, bins: int) -> bytes | None:
-        del context, start, end, bins
-        return None
-
-    def delivered(self, context: str, start: int, end: int, most: int) -> Sequence[Range]:
-        del context, start, end, most
-        return ()
-
-    def cited(self, context: str) -> Sequence[CitedPlace]:
-        del context
-        return ()
-
-    def of_event(self, event_id: int) -> OfEvent:
-        del event_id
-        return NothingOfEvent()
-
-    def documents(self, context: str) -> Sequence[DocumentPlace]:
-        del context
-        return ()
-
-    def document_at(self, context: str, char: int) -> DocumentPlace | None:
-        del context, char
-        return None
 
 
 class Maps:

@@ -118,6 +118,26 @@ def test_the_list_of_sessions_changes_as_they_do(hosts: Hosts, page: Open) -> No
     stream.close()
 
 
+def test_what_was_searched_and_delivered_is_on_the_map(hosts: Hosts, page: Open) -> None:
+    """The line that was printed, where it lies in the context, as the host has found it there."""
+    client = hosts.client()
+    client.initialize()
+    line = "the needle that this text has among many other words\n"
+    session_id = client.open_session("hay\n" * 1_000 + line + "hay\n" * 1_000)
+    client.run(session_id, "print(search('needle')[0].text)")
+    client.data("rlm_finalize", session_id=session_id, final_text="the answer")
+    opened_page = page()
+    stream = opened_page.follow(session_id)
+    stream.until("end")
+    (step,) = [event for event in stream.events if event["type"] == "step"]
+    (told,) = [message for message in stream.seen if message["type"] == "map"]
+    assert told["searched"] is not None
+    assert (step["functions"], step["searched"]["share"]) == ({"search": 1}, 1.0)
+    window = opened_page.json(f"api/s/{session_id}/map?bins=4")
+    assert window["to"] == 8_000 + len(line)
+    stream.close()
+
+
 def test_only_the_page_s_own_browser_is_answered(hosts: Hosts, page: Open) -> None:
     _, session_id = opened(hosts)
     opened_page = page()

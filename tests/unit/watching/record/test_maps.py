@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rlm_kernel_mcp.watching.messages.events import Event, Range
-from rlm_kernel_mcp.watching.record.maps import DocumentPlace, Maps, NotTracked
+from rlm_kernel_mcp.watching.record.maps import DocumentPlace, Maps
 from rlm_kernel_mcp.watching.record.stretches import Place
 
 REPORT: dict[str, Any] = {
@@ -28,6 +28,31 @@ class Cited(NamedTuple):
 class OfEvent(NamedTuple):
     delivered: dict[str, list[Range]]
     searched: dict[str, int]
+
+
+class NotTracked:
+    """A record that has nothing."""
+
+    def refresh(self, *_: object) -> bool:
+        return False
+
+    def searched(self, *_: object) -> bytes | None:
+        return None
+
+    def delivered(self, *_: object) -> Sequence[Range]:
+        return []
+
+    def cited(self, *_: object) -> Sequence[Cited]:
+        return []
+
+    def of_event(self, *_: object) -> OfEvent:
+        return OfEvent({}, {})
+
+    def documents(self, *_: object) -> Sequence[DocumentPlace]:
+        return []
+
+    def document_at(self, *_: object) -> DocumentPlace | None:
+        return None
 
 
 class Seen(NotTracked):
