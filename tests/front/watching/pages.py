@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -31,18 +33,21 @@ class Stream:
         self.last_id = ""
         self.seen: list[dict[str, Any]] = []
 
-    def messages(self) -> Iterator[dict[str, Any]]:
-        """What it is told, up to its end."""
+    def messages(self, within_s: float = math.inf) -> Iterator[dict[str, Any]]:
+        """What it is told, up to its end. `within_s`: how long it may be told nothing but that the server lives."""
+        end_s = time.monotonic() + within_s
         while line := self._response.readline():
+            assert time.monotonic() < end_s, f"nothing was told: {[message['type'] for message in self.seen]}"
             if line.startswith(b"id: "):
                 self.last_id = line[4:].decode().strip()
             elif line.startswith(b"data: "):
                 self.seen.append(json.loads(line[6:]))
                 yield self.seen[-1]
+                end_s = time.monotonic() + within_s
 
     def until(self, kind: str, **fields: Any) -> dict[str, Any]:
         """The next message of a type with these fields. Each wait for more is bounded."""
-        for message in self.messages():
+        for message in self.messages(WAIT_S):
             if message["type"] == kind and fields.items() <= message.items():
                 return message
         raise AssertionError(f"{kind} with {fields} was not told: {[message['type'] for message in self.seen]}")
@@ -72,6 +77,7 @@ class Page:
 
     def __init__(self, env: Mapping[str, str], log: Path, port: int = 0) -> None:
         """`log`: where its stderr goes."""
+        self._streams: list[Stream] = []
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*WATCH, "--port", str(port)],
@@ -115,7 +121,8 @@ class Page:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
         headers = {"Cookie": self.cookie, **({"Last-Event-ID": after} if after else {})}
         connection.request("GET", self.base + path, headers=headers)
-        return Stream(connection, connection.getresponse())
+        self._streams.append(Stream(connection, connection.getresponse()))
+        return self._streams[-1]
 
     def follow(self, session_id: str, after: str = "") -> Stream:
         return self.stream(f"api/s/{session_id}/events", after)
@@ -130,6 +137,9 @@ class Page:
         return self.process.wait(WAIT_S)
 
     def close(self) -> None:
+        """End it, and every stream that was read of it."""
         self.kill()
+        for stream in self._streams:
+            stream.close()
         assert self.process.stdout is not None
         self.process.stdout.close()
