@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Final
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.watching.stage import Play, Stage, staged
 from tests.watching.tab import DESK, Tab, opened
 
 Open = Callable[..., Tab]
+DRAWN: Final = {"running": ".now-out", "answered": ".answer", "stopped": ".halt", "dead": ".halt"}
+"""What is there once the last message is drawn, beside the steps: a frame may come between two messages."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,8 @@ def open_page(browser: Chromium, stage: Stage) -> Iterator[Open]:
             tabs.append(tab)
             tab.ask("Page.setBypassCSP", enabled=bypasses_policy)
             tab.go(stage.address + path)
-            tab.wait("document.querySelector('article, a.row')")
+            last = DRAWN.get(path.rpartition("/")[2], "article, a.row")
+            tab.wait(f"document.querySelector('article, a.row') && document.querySelector('{last}')")
             return tab
 
         yield go

@@ -47,7 +47,7 @@ def test_it_has_the_answer_the_steps_and_the_map_and_its_keys_work(tab: Tab, tmp
     tab.wait("document.querySelector('.map-head p').textContent === 'asyncio · characters 0 to 500,000'")
     assert tab.run("document.querySelector('.home').href") == ""
     tab.size(*PHONE)
-    assert tab.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    tab.wait("innerWidth === 360 && document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_its_texts_are_whole_as_far_as_it_has_them_and_it_says_what_is_missing(tab: Tab, tmp_path: Path) -> None:

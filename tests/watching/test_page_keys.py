@@ -39,6 +39,7 @@ def test_keys_alone_lead_from_the_sessions_to_a_citation_and_back(open_page: Ope
 @pytest.mark.parametrize("path", ["#/", "#/s/answered", "#/s/stopped"])
 def test_tab_comes_to_every_control(open_page: Open, path: str) -> None:
     tab = open_page(path)
+    tab.wait("!document.querySelector('.lanes[hidden]')")
     many = tab.run(f"{VISIBLE}.length")
     assert many > 3
     tab.run("window.came = new Set()")

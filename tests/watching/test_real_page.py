@@ -74,7 +74,7 @@ def test_a_session_of_a_real_kernel_is_shown_from_its_question_to_its_evidence(
     assert tab.run("document.querySelector('.row-title').textContent") == QUESTION
     tab.tab_to(f"at.getAttribute('href') === '#/s/{recorded[1]}'")
     tab.key("Enter")
-    tab.wait(f"{LINK} === 'ended'")
+    tab.wait(f"{LINK} === 'ended' && document.querySelector('.answer')")
     assert tab.run("document.querySelector('h1').textContent") == QUESTION
     tab.tab_to("at.id === 'ref-c1'")
     tab.key("Enter")
@@ -93,7 +93,7 @@ def test_a_session_of_a_real_kernel_is_shown_from_its_question_to_its_evidence(
 def test_a_long_line_of_a_real_kernel_is_read_on_in_pieces(tab: Tab, watch: Watch, recorded: tuple[Path, str]) -> None:
     tab.go(watch.address)
     tab.go(f"{tab.run('location.href')}#/s/{recorded[1]}")
-    tab.wait(f"{LINK} === 'ended'")
+    tab.wait(f"{LINK} === 'ended' && document.querySelector('.answer')")
     box = "[...document.querySelectorAll('.is-printed')].at(-1)"
     assert "more characters in this line" in tab.run(f"{box}.querySelector('.cut').textContent")
     more = f"[...{box}.querySelectorAll('.more')]"
