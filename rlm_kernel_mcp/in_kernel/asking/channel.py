@@ -3,17 +3,17 @@
 Is: a socket that the host has passed, a thread that reads it and one that writes to it, both started with the first
 question. Is not: a wall: code that finds the socket can write to it what it likes, and the host knows that.
 Above: `calls.py`, `asking.py`, `state.py`, `in_kernel/channels/threads.py`. Below: `waiters.py`,
-`items.py`, `outgoing.py`, `errors.py`, `questions_wire.py`.
+`items.py`, `frames.py`, `errors.py`, `questions_wire.py`.
 
 Nothing here blocks who asks but the wait at a gate: a `send` in the thread of an event loop could not be interrupted.
-What a thread asks it sends itself where that waits for nothing, which takes half as long as handing it to another.
+What a thread asks it sends itself where that waits for nothing, and where it asks one thing it reads the answer itself:
+handing either to another thread takes as long as all the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -22,19 +22,13 @@ from json.encoder import JSONEncoder
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.in_kernel.asking.errors import SubcallError
+from rlm_kernel_mcp.in_kernel.asking.frames import Frame, Incoming, Outgoing, Row
 from rlm_kernel_mcp.in_kernel.asking.items import Item, TextPipe, row_of, write_text
-from rlm_kernel_mcp.in_kernel.asking.outgoing import Frame, Outgoing
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting, give
-from rlm_kernel_mcp.questions_wire import (
-    FRAME_BYTES,
-    FRAME_ITEMS_MAX,
-    LENGTH_BYTES,
-    Opts,
-)
+from rlm_kernel_mcp.questions_wire import FRAME_BYTES, FRAME_ITEMS_MAX, Opts
 
 OWN_THREADS: Final = ("questions in", "questions out")
 """Names of the two threads; `in_kernel/channels/threads.py` does not count them as the session's."""
-RECEIVED_BYTES: Final = 1 << 18
 _json: Final = JSONEncoder(ensure_ascii=False).encode
 GONE: Final = "The host has closed the channel on which questions are asked; a new step may have another."
 
@@ -80,6 +74,7 @@ class Channel:
         self._ids, self._batches = itertools.count(1), itertools.count(1)
         self._waiting: dict[int, Waiting] = {}
         self._outgoing = Outgoing(self._socket)
+        self._incoming = Incoming(self._socket, self._waiting, self._given)
         self._starting = threading.Lock()
         self._in_order = threading.Lock()
         """Held where ids are given out and sent: the host takes them in order alone."""
@@ -136,6 +131,8 @@ class Channel:
             rows.append((waiting, row))
             size += len(row)
         self._send(head, rows)
+        # A child's thread may have something to do for the host before its answer comes.
+        self._have_read(asked, whose if opts.get("kind") != "rlm" else None)
 
     def _send(self, head: bytes, rows: list[tuple[Waiting, bytes]], *, more: bool = False) -> None:
         if not rows:
@@ -148,6 +145,13 @@ class Channel:
             else:  # its loop is about to ask for its other tasks, and those go together
                 self._outgoing.send(frame)
         self._end_if_closed(waiting for waiting, _ in rows)
+
+    def _have_read(self, asked: Sequence[Waiting], whose: Gate | asyncio.AbstractEventLoop | None) -> None:
+        """See that the answers are read: one that a thread waits for by that thread itself."""
+        if isinstance(whose, Gate) and len(asked) == 1:
+            whose.read = partial(self._incoming.read_own, asked[0].id)
+        else:
+            self._incoming.wanted()
 
     def _await(self, waiting: Waiting) -> int:
         waiting.id = next(self._ids)
@@ -168,6 +172,7 @@ class Channel:
         waiting = Waiting.of(whose)
         with self._in_order:
             self._outgoing.send_at_once(Frame(_json({kind: said(self._await(waiting))}).encode()))
+        self._have_read([waiting], whose)
         self._end_if_closed([waiting])
         return waiting
 
@@ -231,21 +236,17 @@ class Channel:
         self._close()
 
     def _read(self) -> None:
-        buffer = bytearray()
         try:
-            while piece := self._socket.recv(RECEIVED_BYTES):
-                buffer += piece
-                while len(buffer) >= LENGTH_BYTES:
-                    end = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "big")
-                    if len(buffer) < end:
-                        break
-                    frame = json.loads(buffer[LENGTH_BYTES:end].decode())
-                    del buffer[:end]
-                    give(pair for row in frame["got"] if (pair := self._answered(*row)) is not None)
-        except OSError:
-            pass
+            self._incoming.read()
         finally:
             self._close()
+
+    def leave(self) -> None:
+        """There is another channel: let its threads go once the host has closed this one."""
+        self._incoming.leave()
+
+    def _given(self, rows: Iterable[Row]) -> None:
+        give(pair for row in rows if (pair := self._answered(*row)) is not None)
 
     def _answered(self, number: int, is_answer: bool | None, value: Any) -> tuple[Waiting, Any] | None:
         if is_answer is None:

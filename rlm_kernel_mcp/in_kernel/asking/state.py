@@ -41,6 +41,8 @@ def speak_to_a_person() -> None:
 
 def open_channel(content: Mapping[str, Any], passed: Callable[[], int]) -> Mapping[str, Any]:
     """Answer the host's request that brings the channel, or the reason why there is none. In the control thread."""
+    if isinstance(before := _State.channel, Channel):
+        before.leave()
     if "off" in content:
         _State.channel, _State.off = None, str(content["off"])
     else:

@@ -21,6 +21,8 @@ class Gate:
     def __init__(self, look: Callable[[str], str | None] = lambda answer: None) -> None:
         """`look`: says what is wrong with an answer on trial, if anything is."""
         self.look = look
+        self.read: Callable[[], None] = lambda: None
+        """Waits for an answer before anything else does; it may return without one."""
         self._open: set[Waiting] = set()
         self._told: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
@@ -40,6 +42,8 @@ class Gate:
 
     def wait(self) -> None:
         """Return when nothing is open. An interrupt ends it; so does what something raises that is to be done."""
+        if self._open:
+            self.read()
         while self._open:
             if (do := self._told.get()) is not None:
                 do()

@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 import pytest
 
 from rlm_kernel_mcp.in_kernel.asking.channel import GONE, OWN_THREADS, Channel
+from rlm_kernel_mcp.in_kernel.asking.frames import AT_ONCE_BYTES, Frame, Outgoing
 from rlm_kernel_mcp.in_kernel.asking.items import Item
-from rlm_kernel_mcp.in_kernel.asking.outgoing import AT_ONCE_BYTES, Frame, Outgoing
 from rlm_kernel_mcp.in_kernel.asking.waiters import Gate, Waiting, give
 from rlm_kernel_mcp.questions_wire import CONTEXT_CHARS_MAX, LENGTH_BYTES
 
@@ -59,6 +59,7 @@ def frames_of(wire: socket.socket, count: int) -> list[dict[str, Any]]:
 
 def end(channel: Channel) -> None:
     """Let both of its threads go."""
+    channel.leave()
     channel._socket.shutdown(socket.SHUT_RDWR)
     channel._outgoing.send(Frame(b"it comes to nothing"))
     for thread in channel._threads:
