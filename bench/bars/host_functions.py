@@ -16,9 +16,9 @@ from bench.measure import Amounts, Bar, Figures, Row
 from rlm_kernel_mcp.api import Session
 
 WHY = (
-    "the echo hands over twice between threads; a call does five times (20 us each where an echo takes 41), by way of "
-    "a host seven times, and what is done between, over 51 us in a loop, takes two to three times as long in threads "
-    "that have just slept: docs/decisions/0155 has it stage by stage"
+    "the echo hands over twice between threads, a call three times, by way of a host five times, and what is done "
+    "between takes two to three times as long in threads that have just slept: docs/decisions/0155 has it stage by "
+    "stage, and docs/floors.md what the least takes that could be right"
 )
 TIMED = """
 import time

@@ -1,7 +1,8 @@
 """One connection of a program to a host: calls and their answers, each by its number.
 
 Is: `Door`, as long as this one host lives; what was asked when it ended is answered by `HostEnded`. Is not: how it was
-connected (`knocking.py`), or what follows its end (`through_host.py`). Above: `through_host.py`. Below: `wire/`.
+connected (`knocking.py`), or what follows its end (`through_host.py`). Above: `through_host.py`. Below: `wire/`,
+`calling/linked.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import itertools
 import logging
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from rlm_kernel_mcp.doors.calling.linked import LinkedCalls
 from rlm_kernel_mcp.doors.door import Arguments, Stream, Tell
 from rlm_kernel_mcp.doors.wire.messages import (
     ANSWER_BYTES_MAX,
@@ -25,6 +27,7 @@ from rlm_kernel_mcp.doors.wire.messages import (
     call_of,
     error_heard,
     packed,
+    said_at_once,
     unpacked,
 )
 from rlm_kernel_mcp.doors.wire.packets import Outbox, Packets
@@ -50,9 +53,8 @@ STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
 class _Asked:
     answer: asyncio.Future[tuple[Head, list[str]]]
     tell: Tell | None
-    callee: Callee | None = None
-    called: dict[int, None] = field(default_factory=dict)
-    """Numbers of the calls that the callee has."""
+    calls: LinkedCalls | None = None
+    """Of the functions of the program that runs a step."""
 
 
 class Link:
@@ -64,6 +66,7 @@ class Link:
         self._connection = connection
         self._packets = Packets(connection, ANSWER_BYTES_MAX)
         self._numbers = itertools.count(1)
+        self._packets.take = self._taken
         self._asked: dict[int, _Asked] = {}
         self._outbox = Outbox(self._packets)
         self._tasks = [loop.create_task(one, name="a host's answers") for one in (self._hear(), self._outbox.run())]
@@ -197,7 +200,8 @@ class Link:
         if self.is_over:
             raise _ended(call)
         number = next(self._numbers)
-        asked = self._asked[number] = _Asked(asyncio.get_running_loop().create_future(), tell, callee)
+        calls = None if callee is None else LinkedCalls(callee, self._outbox)
+        asked = self._asked[number] = _Asked(asyncio.get_running_loop().create_future(), tell, calls)
         try:
             self._outbox.put(_within_bounds(number, call, arguments, more))
             said, texts = await asked.answer
@@ -208,9 +212,8 @@ class Link:
             raise _ended(call) from None
         finally:
             del self._asked[number]
-            for called in list(asked.called):  # the host has ended, or nobody waits for the step
-                if callee is not None:
-                    callee.drop(called)
+            if calls is not None:
+                calls.drop_all()
         if "error" in said:
             raise error_heard(said["error"])
         return None if kind is None else codec(kind).read(said["result"], texts)
@@ -221,30 +224,22 @@ class Link:
             asked = self._asked.get(said["id"])  # of a call that was cancelled nobody waits for the answer
             if asked is None:
                 continue
-            if asked.callee is not None and ("call" in said or "drop" in said):
-                self._called(asked, asked.callee, said, texts)
+            if asked.calls is not None and ("call" in said or "drop" in said):
+                asked.calls.heard(said, texts)
             elif "out" in said:
                 if asked.tell is not None:
                     asked.tell(said["out"], codec(str).read(said["text"], texts))
             elif not asked.answer.done():
                 asked.answer.set_result((said, texts))
 
-    def _called(self, asked: _Asked, callee: Callee, said: Head, texts: Sequence[str]) -> None:
-        """The host has the step's code call a function of this program, or wants to know of it no more."""
-        if "drop" in said:
-            callee.drop(said["drop"])
-            return
-        step, number = said["id"], said["call"]
-
-        def gave(text: str | None, error: str | None) -> None:
-            asked.called.pop(number, None)
-            parts = list[str]()
-            what = ("text", text) if text is not None else ("error", error or "")
-            head = {"id": step, "gave": number, what[0]: codec(str).write(what[1] or "", parts)}
-            self._outbox.put(packed(head, parts))
-
-        asked.called[number] = None
-        callee.call(number, said["name"], codec(str).read(said["arguments"], texts), gave)
+    def _taken(self, packet: bytes) -> bool:
+        """A call of a function is made as its packet comes: somebody waits for it, and a task's turn takes long."""
+        said = said_at_once(packet, b'"call":')
+        asked = None if said is None else self._asked.get(said.get("id", 0))
+        if said is None or asked is None or asked.calls is None or "call" not in said:
+            return False
+        asked.calls.heard(said, ())
+        return True
 
     def _end(self, ended: asyncio.Task[None] | None = None) -> None:
         """The host has ended, or we have: nothing will be answered any more."""
@@ -256,6 +251,7 @@ class Link:
         self._is_over = True
         for task in self._tasks:
             task.cancel()
+        self._outbox.let_go()
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)  # a child that was forked may have it too
         self._connection.close()

@@ -29,6 +29,7 @@ from rlm_kernel_mcp.questions_wire import (
 
 Function = Callable[..., Any]
 Gave = Callable[[str | None, str | None], None]
+AtOnce = Callable[[str | None, str | None], bool]
 Said = tuple[str | None, str | None]
 """JSON, or words; one of them."""
 CANCELLED: Final[Said] = (None, "It was cancelled.")
@@ -56,13 +57,18 @@ class Functions:
         """What the code is told of them: how each is called, and what its docstring says."""
         return [{"name": name, "description": _description(name, one)} for name, one in self._functions.items()]
 
-    def call(self, number: int, name: str, arguments: str, gave: Gave) -> None:
-        """Call one of them; `gave` is called once, in this loop, also of a call that was dropped."""
+    def call(
+        self, number: int, name: str, arguments: str, gave: Gave, at_once: AtOnce = lambda text, error: False
+    ) -> None:
+        """Call one of them; `gave` is called once, in this loop, also of a call that was dropped.
+
+        `at_once`: is called before it in the thread that has called a plain function.
+        """
         function = self._functions[name]
         if name in self._coroutines:
             self._call_in_loop(number, name, _awaited(function, name, arguments), gave)
         else:
-            self._call_in_thread(number, partial(_said, function, name, arguments), gave)
+            self._call_in_thread(number, partial(_said, function, name, arguments), gave, at_once)
 
     def _call_in_loop(self, number: int, name: str, work: Coroutine[Any, Any, Said], gave: Gave) -> None:
         task = asyncio.get_running_loop().create_task(work, name=f"{name} of a step")
@@ -75,7 +81,7 @@ class Functions:
 
         task.add_done_callback(ended)
 
-    def _call_in_thread(self, number: int, said: Callable[[], Said], gave: Gave) -> None:
+    def _call_in_thread(self, number: int, said: Callable[[], Said], gave: Gave, at_once: AtOnce) -> None:
         loop = asyncio.get_running_loop()
 
         def ended(text: str | None, error: str | None) -> None:
@@ -85,6 +91,8 @@ class Functions:
 
         def work() -> None:
             found = said()
+            self._workers.free()  # the answer may have the next call made before this thread is back at its place
+            at_once(*found)
             with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever asked
                 loop.call_soon_threadsafe(ended, *found)
 

@@ -32,6 +32,8 @@ class Workers:
         A condition takes several times as long, on a way that somebody waits for.
         """
         self._threads = self._idle = 0
+        self._own = threading.local()
+        """`is_free`: whether its thread is counted as idle while it ends what it does."""
         self._is_over = False
 
     def do(self, work: Work) -> None:
@@ -55,15 +57,28 @@ class Workers:
             return True
 
     def _run(self) -> None:
+        self._own.is_free = False
         while (work := self._next()) is not None:
             work()
+
+    def free(self) -> None:
+        """Say, in one of the threads, that what is left of its work waits for nothing: it is as good as idle.
+
+        Else what follows at once would have another thread begun, and wake one after the other in turn.
+        """
+        with self._lock:
+            if not self._own.is_free:
+                self._own.is_free, self._idle = True, self._idle + 1
 
     def _next(self) -> Work | None:
         """What is to be done next; None: this thread has nothing to do any more."""
         with self._lock:
+            if not self._own.is_free:
+                self._idle += 1
+            self._own.is_free = False
             if self._has_news():
+                self._idle -= 1
                 return self._taken()
-            self._idle += 1
         while True:
             is_told = self._is_told()
             with self._lock:

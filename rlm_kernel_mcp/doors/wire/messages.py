@@ -34,6 +34,11 @@ TEXT_BYTES_MAX: Final = 256 << 20
 CALL_BYTES_MAX: Final = TEXT_BYTES_MAX + HEAD_BYTES_MAX + (1 << 20)
 ANSWER_BYTES_MAX: Final = 1 << 28
 
+AT_ONCE_BYTES: Final = 1 << 14
+"""A larger message is read where it has its turn. So small a one can have no more items than a head may."""
+MARK_BYTES: Final = 64
+"""In which a message says what it is, if it is one that is wanted at once."""
+
 Head = dict[str, Any]
 _written: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """Made once: `json.dumps` makes one for each call with such options, and a call of a function is two messages."""
@@ -67,6 +72,19 @@ def _read(parts: Sequence[bytearray]) -> tuple[Head, list[str]]:
     if not isinstance(said, dict):
         raise BadMessage("what came is no message")
     return said, texts
+
+
+def said_at_once(packet: bytes, mark: bytes) -> Head | None:
+    """The head of a small message without texts, whose beginning has a `mark`.
+
+    None: it is another one, or is none at all, which is found out where messages are read in turn.
+    """
+    if mark not in packet[:MARK_BYTES] or len(packet) > AT_ONCE_BYTES:
+        return None
+    try:
+        return _read([bytearray(packet)])[0]
+    except BadMessage:
+        return None
 
 
 def call_of(number: int, call: str, arguments: Mapping[str, Any], **more: Any) -> list[bytes]:

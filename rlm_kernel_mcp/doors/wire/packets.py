@@ -13,6 +13,7 @@ import array
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -51,6 +52,10 @@ class Packets:
         """A packet that is read and not yet taken."""
         self._broken: Exception | None = None
         """Why there is no packet, to be raised by whoever takes the next one."""
+        self.take: Callable[[bytes], bool] = lambda packet: False
+        """Is offered a message of one packet while the next message is waited for; true: nobody else gets it."""
+        self._is_between = False
+        """Whether the next packet begins a message, and all before it are with whoever receives them."""
         self._waiter: asyncio.Future[None] | None = None
         self._is_watched = False
         """Whether the loop looks at the connection."""
@@ -84,8 +89,10 @@ class Packets:
             BadMessage: as there. OSError: the connection is broken.
         """
         parts, size = [bytearray()], 0
+        self._is_between = True
         while True:
             packet = await self._next()
+            self._is_between = False
             if not packet:
                 return []
             size += len(packet)
@@ -133,10 +140,14 @@ class Packets:
         if self._has_come():
             self._rest()
             return
+        packet = None
         try:
-            self._came = self._packet()
+            packet = self._packet()
         except (OSError, BadMessage) as error:
             self._broken = error
+        if packet and self._is_between and packet.startswith(_IS_LAST) and self.take(packet[1:]):
+            return
+        self._came = packet
         if self._has_come() and not self._came:  # the end, and what is broken, stays readable
             self._rest()
         if self._has_come() and self._waiter is not None and not self._waiter.done():
@@ -197,19 +208,35 @@ async def readable(connection: socket.socket) -> None:
 
 
 class Outbox:
-    """What is to be sent, in its order. Whoever puts something there does not wait."""
+    """What is to be sent, in its order. Whoever puts something there does not wait. Belongs to the event loop."""
 
     def __init__(self, packets: Packets) -> None:
         self._packets = packets
         self._queue = asyncio.Queue[tuple[Sequence[bytes], Callable[[], object]]]()
         self._is_idle = True
+        self._lock = threading.Lock()
+        """Held where a message goes at once, and where the loop begins with others: none comes between their parts."""
+
+    def sent_at_once(self, parts: Sequence[bytes]) -> bool:
+        """Send a message now if no other one is on its way, and it is one packet for which there is room; or nothing.
+
+        From any thread.
+        """
+        with self._lock:
+            return self._is_idle and self._packets.sent_at_once(parts)
+
+    def let_go(self) -> None:
+        """The connection is about to be closed, in the midst of no thread's send: what it is then, is another file."""
+        with self._lock:
+            self._is_idle = False
 
     def put(self, parts: Sequence[bytes], sent: Callable[[], object] = lambda: None) -> None:
         """Send a message once all before it are. `sent`: called when it is."""
-        if self._is_idle and self._packets.sent_at_once(parts):
+        with self._lock:
+            is_sent = self._is_idle = self._is_idle and self._packets.sent_at_once(parts)
+        if is_sent:
             sent()
             return
-        self._is_idle = False
         self._queue.put_nowait((parts, sent))
 
     async def run(self) -> None:

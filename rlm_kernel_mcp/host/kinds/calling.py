@@ -15,7 +15,7 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.questions_wire import FUNCTION_NAME_CHARS_MAX, FUNCTIONS_MAX
 
 if TYPE_CHECKING:
-    from rlm_kernel_mcp.session.functions.calls import Gave
+    from rlm_kernel_mcp.session.functions.calls import AtOnce, Gave
 
 TEXT: Final = codec(str)
 
@@ -29,8 +29,9 @@ class RemoteFunctions:
         self._step, self._put = step, put
         self._asked: dict[int, Gave] = {}
 
-    def call(self, number: int, name: str, arguments: str, gave: Gave) -> None:
-        """Have the program call one of them."""
+    def call(self, number: int, name: str, arguments: str, gave: Gave, at_once: AtOnce | None = None) -> None:
+        """Have the program call one of them. What it gives is heard in the loop, which passes it on itself."""
+        del at_once
         self._asked[number] = gave
         texts = list[str]()
         head = {"id": self._step, "call": number, "name": name, "arguments": TEXT.write(arguments, texts)}

@@ -27,6 +27,7 @@ from rlm_kernel_mcp.doors.wire.messages import (
     arguments_of,
     error_said,
     packed,
+    said_at_once,
     unpacked,
 )
 from rlm_kernel_mcp.doors.wire.packets import BadMessage, Outbox, Packets
@@ -75,6 +76,7 @@ class Conversation:
 
     def __init__(self, connection: socket.socket, calls: HostedCalls) -> None:
         self._packets = Packets(connection, CALL_BYTES_MAX, CLOSING.of)
+        self._packets.take = self._taken
         self._calls = calls
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._bytes_under_way = 0
@@ -133,6 +135,16 @@ class Conversation:
             self._follow(number, size, self._answer(number, said, arguments_of(said, texts)))
             del said, texts
             await self._room()
+
+    def _taken(self, packet: bytes) -> bool:
+        """What a function gave is taken as its packet comes: somebody waits for that, and it is no further call."""
+        said = said_at_once(packet, b'"gave":')
+        number = None if said is None else said.get("id")
+        if said is None or type(number) is not int or "cancel" in said or "gave" not in said:
+            return False
+        if (functions := self._functions.get(number)) is not None:
+            functions.gave(said, ())
+        return True
 
     async def _room(self) -> None:
         """Wait until the program has read what it was answered, where that and its calls are too much."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from rlm_kernel_mcp.questions_wire import Kind
 from rlm_kernel_mcp.session.answering.conversing.conversation import Conversation, ToolCall
@@ -26,6 +26,17 @@ class Coming(NamedTuple):
     """As the kernel says."""
     send: Callable[[int], Awaitable[None]]
     """Has the kernel write it into the end of a pipe that it is given, and that is closed here. Raises: KernelDied."""
+
+
+class AtOnce(Protocol):
+    """Sends the answer to a call to the kernel from the thread that has it (`session/asking/sending.py`)."""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the kernel has it. Once nobody waits for it any more that does not change."""
+
+    def __call__(self, given: Given) -> bool:
+        """Send it; false: that is left to the loop, which is to be told of the answer in any case."""
 
 
 class Question(NamedTuple):
@@ -58,6 +69,8 @@ class Question(NamedTuple):
     """The session whose question the one that asks was opened for."""
     look: Look | None = None
     """Asks the kernel what is wrong with a child's final answer, where that is to have a schema."""
+    at_once: AtOnce | None = None
+    """Of a call of a function."""
     coming: Coming | None = None
     """The text, where it is not here yet; for a child session alone."""
     conversation: Conversation | None = None

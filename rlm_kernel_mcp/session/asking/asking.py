@@ -13,7 +13,7 @@ from typing import Final
 
 from rlm_kernel_mcp.session.answering.ledger import USD_DIGITS
 from rlm_kernel_mcp.session.answering.questions import Source, Tally
-from rlm_kernel_mcp.session.asking.waiting import Waiting
+from rlm_kernel_mcp.session.asking.waiting import Moment, Waiting
 from rlm_kernel_mcp.session.reports import Subcalls
 from rlm_kernel_mcp.session.steps.clock import StepClock
 from rlm_kernel_mcp.session.steps.run import RunningStep
@@ -62,13 +62,16 @@ class Asking:
         if clock is not None:
             self.waiting.begin(clock)
 
-    def end(self, number: int, *, checked: bool = False) -> int:
-        """It has an answer, or needs none any more; returns its number. `checked`: the kernel will look at it."""
+    def end(self, number: int, *, checked: bool = False, at: Moment | None = None) -> int:
+        """It has an answer, or needs none any more; returns its number.
+
+        `checked`: the kernel will look at it. `at`: since when it has; None: since now.
+        """
         passed_on = self.open.pop(number, 0)
         if checked:
             self.answered[number] = passed_on
         if not self.open:
-            self.waiting.end()
+            self.waiting.end(at)
         return passed_on
 
     def knows(self, number: int) -> bool:

@@ -2,13 +2,13 @@
 
 Is: an asyncio protocol over a socket pair; it reads no further while too much is open, and breaks a kernel that sends
 what is no frame. Is not: the reading of a frame (`kernel/untrusted/question_frames.py`), nor which question may be
-asked (`questions.py`). Above: `questions.py`. Below: `room.py`, `kernel/untrusted/`, `session/answering/questions.py`.
+asked (`questions.py`). Above: `questions.py`. Below: `sending.py`, `room.py`, `kernel/untrusted/`,
+`session/answering/questions.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,9 +16,10 @@ from typing import Any, Final, Literal
 
 from rlm_kernel_mcp.kernel.untrusted.cost import COST_S, TURN_S, Cost
 from rlm_kernel_mcp.kernel.untrusted.question_frames import Frame, FramesBroken, QuestionReader
-from rlm_kernel_mcp.questions_wire import BATCH_MAX, LENGTH_BYTES, OPEN_BYTES_MAX
+from rlm_kernel_mcp.questions_wire import BATCH_MAX, OPEN_BYTES_MAX
 from rlm_kernel_mcp.session.answering.questions import Failed
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
+from rlm_kernel_mcp.session.asking.sending import Row, Sender, framed, row_of
 
 FRAMES_PER_TURN: Final = 16
 OUT_BYTES_MAX: Final = 8 << 20
@@ -28,9 +29,6 @@ ROW_CHARS: Final = 100
 """What a row of a frame has beside its text, about."""
 COSTLY: Final = f"its questions took more than {COST_S:.0f} s of the server's processor time"
 
-Row = tuple[int, bool | None, Any]
-"""Of a question: its id; whether the value is its answer, None: one on trial; and that, or why there is none."""
-
 
 class KernelChannel(asyncio.Protocol):
     """One kernel's channel. Belongs to the event loop."""
@@ -39,7 +37,7 @@ class KernelChannel(asyncio.Protocol):
         self._room = room
         self._reader = QuestionReader()
         self._cost = Cost(time.monotonic())
-        self._transport: asyncio.Transport | None = None
+        self.sender = Sender(self.is_open)
         self._state: Literal["reading", "resting", "full"] = "reading"
         """`resting`: a turn is over; `full`: too much is open."""
         self._open: dict[int, int] = {}
@@ -73,7 +71,8 @@ class KernelChannel(asyncio.Protocol):
 
     def closed(self, number: int) -> bool:
         """It is not any more; false if it was not."""
-        size = self._open.pop(number, None)
+        with self.sender.lock:
+            size = self._open.pop(number, None)
         if size is None:
             return False
         self._open_bytes -= size
@@ -96,7 +95,7 @@ class KernelChannel(asyncio.Protocol):
 
     def charge(self, used_s: float) -> None:
         """Its frames have cost so much more of this process's processor time, beside the reading."""
-        if self._cost.passes(used_s, time.monotonic()) and self._transport is not None:
+        if self._cost.passes(used_s, time.monotonic()) and self.sender.transport is not None:
             self._break(COSTLY)
 
     # --- in
@@ -104,7 +103,7 @@ class KernelChannel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: it is there."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.sender.transport = transport
         transport.set_write_buffer_limits(high=OUT_BYTES_MAX)
 
     def data_received(self, data: bytes) -> None:
@@ -115,7 +114,7 @@ class KernelChannel(asyncio.Protocol):
 
     def _drain(self) -> None:
         """Hand on frames for one turn."""
-        if self._transport is None:
+        if self.sender.transport is None:
             return
         begun_s, begun_at_s = time.thread_time(), time.monotonic()
         try:
@@ -128,9 +127,9 @@ class KernelChannel(asyncio.Protocol):
             self._break(COSTLY)
         elif is_empty:
             self._state = "reading"
-            self._transport.resume_reading()
+            self.sender.transport.resume_reading()
         else:
-            self._transport.pause_reading()
+            self.sender.transport.pause_reading()
             if self._has_room:
                 self._state = "resting"
                 rest_s = now_s - begun_at_s if used_s > TURN_S else 0.0
@@ -194,16 +193,15 @@ class KernelChannel(asyncio.Protocol):
 
     def fail(self, number: int, why: Failed) -> None:
         """Say why a question has no answer."""
-        self.give(number, False, {"code": why.code, "message": why.message})
+        self.give(*row_of(number, why))
 
     def _flush(self) -> None:
         """Write one frame; the others of the loop have their turn before the next one."""
         self._is_flushing = False
-        if self._transport is None or self._transport.is_closing():
+        if self.sender.transport is None or self.sender.transport.is_closing():
             self._got.clear()
         elif self._got and not self._is_unread:
-            data = json.dumps({"got": self._frame()}).encode()
-            self._transport.write(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+            self.sender.write(framed(self._frame()))
             self._look_for_more()
 
     def _look_for_more(self) -> None:
@@ -251,7 +249,7 @@ class KernelChannel(asyncio.Protocol):
 
     def close(self) -> None:
         """End it; nothing is open any more."""
-        transport, self._transport = self._transport, None
+        transport = self.sender.let_go()
         self._room.forget(self)
         for number in self.open_ids:
             self.closed(number)

@@ -1,7 +1,7 @@
 """Passes what a session's code asks on to whoever answers, and the answer back to the kernel.
 
 Is: whether one question may be asked, its number, and how it waits. Is not: which request asks it (`questions.py`), nor
-who answers (`session/answering/`). Above: `questions.py`. Below: `trials.py`, `channel.py`, `asking.py`,
+who answers (`session/answering/`). Above: `questions.py`. Below: `trials.py`, `sending.py`, `channel.py`, `asking.py`,
 `session/answering/questions.py`.
 """
 
@@ -24,6 +24,7 @@ from rlm_kernel_mcp.session.answering.questions import Answered, Coming, Failed,
 from rlm_kernel_mcp.session.asking.answers import STOPPED, Answers
 from rlm_kernel_mcp.session.asking.asking import Asking
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
+from rlm_kernel_mcp.session.asking.sending import AtOnce
 from rlm_kernel_mcp.session.asking.trials import Trials
 from rlm_kernel_mcp.session.snapshots.requests import pass_descriptor
 
@@ -61,6 +62,7 @@ class Passing:
             asking.begin(item.id, -number if is_call else number)
             is_for_a_child = wishes.kind == "rlm" and wishes.schema is not None
             channel.opened(item.id, size_of(wishes, item))
+            at_once = AtOnce(channel.sender, item.id, asking.waiting.now) if is_call else None
             question = Question(
                 number=number,
                 prompt=item.prompt,
@@ -74,23 +76,37 @@ class Passing:
                 repair=item.repair,
                 kind=wishes.kind,
                 of=wishes.of,
+                at_once=at_once,
                 coming=Coming(item.coming, partial(_send, self.kernel, item.id)) if item.coming else None,
                 look=partial(self.trials.look, channel, item.id) if is_for_a_child else None,
             )
-            self._answers.ask(question, partial(self._given, channel, asking, item.id, wishes.schema is not None))
+            is_checked = wishes.schema is not None
+            self._answers.ask(question, partial(self._given, channel, asking, item.id, is_checked, at_once))
             return
         if not is_call:
             asking.refuse(refusal.code)
         channel.fail(item.id, refusal)
 
-    def _given(self, channel: KernelChannel, asking: Asking, number: int, checked: bool, given: Given) -> None:
+    def _given(
+        self,
+        channel: KernelChannel,
+        asking: Asking,
+        number: int,
+        checked: bool,
+        at_once: AtOnce | None,
+        given: Given,
+    ) -> None:
         if not channel.closed(number):
             return
-        if isinstance(given, Answered):
+        at = None if at_once is None else at_once.moment
+        if at is not None:
+            channel.sender.write_rest()
+        elif isinstance(given, Answered):
             channel.give(number, True, given.text)
         else:
             channel.fail(number, given)
-        asking.end(number, checked=checked and isinstance(given, Answered))  # the kernel does not wait for the account
+        # The kernel does not wait for the account.
+        asking.end(number, checked=checked and isinstance(given, Answered), at=at)
 
 
 async def _send(kernel: Kernel | None, number: int, writer: int) -> None:

@@ -85,6 +85,7 @@ class Questions:
         channel.on_broken = partial(_break_off, kernel)
         ours, theirs = socket.socketpair()
         with theirs:
+            channel.sender.wire = ours
             await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=ours)
             pass_descriptor(kernel, theirs.detach())  # and nothing is awaited before its request is sent
         request = self.functions.open(channel.charge, alone=self._account.answerer is None) if self.functions else {}

@@ -13,13 +13,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from rlm_kernel_mcp.session.steps.clock import StepClock
 
 LOOK_NS: Final = 50_000_000
 NS_PER_MS: Final = 1_000_000
 NS_PER_S: Final = 1_000_000_000
+
+
+class Moment(NamedTuple):
+    """Of the monotonic clock, and what the kernel had used by then."""
+
+    ns: int
+    cpu_ms: int
 
 
 class Waiting:
@@ -52,18 +59,22 @@ class Waiting:
             clock.pause(self._begun_ns)
             self._look_later()
 
-    def end(self) -> None:
-        """It does not any more."""
+    def now(self) -> Moment:
+        """What `end` takes, read in any thread."""
+        return Moment(time.monotonic_ns(), self._cpu_ms())
+
+    def end(self, at: Moment | None = None) -> None:
+        """It does not any more, since the moment `at`; None: since now."""
         clock, self._clock = self._clock, None
         if clock is None:
             return
-        now_ns = time.monotonic_ns()
-        clock.resume(now_ns, self._used_ns())
-        self._waited_ns += now_ns - self._begun_ns
+        ns, cpu_ms = at or self.now()
+        clock.resume(ns, self._used_ns(cpu_ms))
+        self._waited_ns += ns - self._begun_ns
 
-    def _used_ns(self) -> int:
+    def _used_ns(self, cpu_ms: int) -> int:
         """Processor time since the last look, no more than there was time."""
-        before_ms, self._cpu_from_ms = self._cpu_from_ms, self._cpu_ms()
+        before_ms, self._cpu_from_ms = self._cpu_from_ms, cpu_ms
         return max(0, self._cpu_from_ms - before_ms) * NS_PER_MS
 
     def _look_later(self) -> None:
@@ -83,7 +94,7 @@ class Waiting:
         if self._clock is None:  # it waits for nothing just now
             return
         now_ns = time.monotonic_ns()
-        self._clock.resume(now_ns, self._used_ns())
+        self._clock.resume(now_ns, self._used_ns(self._cpu_ms()))
         self._clock.pause(now_ns)
         if self._waited_ns + now_ns - self._begun_ns >= self._left_ns:
             self.is_over = True

@@ -39,6 +39,8 @@ LATE: Final = Failed("timeout", "Nobody called the function in time; whoever dri
 
 Gave = Callable[[str | None, str | None], None]
 """Takes the JSON of what a function gave, or its words on why it gave nothing."""
+AtOnce = Callable[[str | None, str | None], bool]
+"""Takes the same in the thread that has it, before the loop is told; whether the kernel has it now."""
 
 
 class Callee(Protocol):
@@ -48,8 +50,11 @@ class Callee(Protocol):
     def names(self) -> Collection[str]:
         """Of its functions."""
 
-    def call(self, number: int, name: str, arguments: str, gave: Gave) -> None:
-        """Call a function with a JSON object; `gave` is called once, from the event loop, also where it is dropped."""
+    def call(self, number: int, name: str, arguments: str, gave: Gave, at_once: AtOnce) -> None:
+        """Call a function with a JSON object; `gave` is called once, from the event loop, also where it is dropped.
+
+        `at_once`: may be called in any thread, once, before `gave` is called with the same.
+        """
 
     def drop(self, number: int) -> None:
         """Nobody waits for that call any more; what has not begun is not to begin."""
@@ -73,6 +78,14 @@ class _Call:
     parked: Parked | None = None
     program: _Program | None = None
     """Which has it."""
+    given: Given | None = None
+    """What the program has given, where a thread of it has said so."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the kernel has what was given, though the loop has not heard of it."""
+        at_once = self.question.at_once
+        return at_once is not None and at_once.is_sent
 
 
 class FunctionCalls:
@@ -184,7 +197,8 @@ class FunctionCalls:
                 return
             del self._queued[number]
             call.program, program.calls, program.chars = program, program.calls + 1, program.chars + size
-            program.callee.call(number, call.question.prompt, call.arguments, partial(self._gave, call))
+            gave, at_once = partial(self._gave, call), partial(_answered_at_once, call)
+            program.callee.call(number, call.question.prompt, call.arguments, gave, at_once)
 
     def _gave(self, call: _Call, text: str | None, error: str | None) -> None:
         """A program's function has ended, or was never begun; perhaps nobody waits any more."""
@@ -192,9 +206,9 @@ class FunctionCalls:
         if program is not None:  # from here on it has it no more
             program.calls, program.chars = program.calls - 1, program.chars - len(call.arguments)
         if self._open.get(number) is call:
-            if text is None or len(text) <= AT_ONCE_CHARS:
+            if call.given is not None or text is None or len(text) <= AT_ONCE_CHARS:
                 del self._open[number]
-                self._end(call, given_by(call.question.prompt, text, error), PROGRAM)
+                self._end(call, call.given or given_by(call.question.prompt, text, error), PROGRAM)
             else:
                 task = asyncio.create_task(self._look_and_end(call, text), name="what a function gave")
                 self._looking.add(task)
@@ -231,6 +245,9 @@ class FunctionCalls:
             self._unread.pop(number, None)
             if call.parked is not None:
                 self.desk.drop(call.parked)
+            if call.is_answered and call.given is not None:
+                self._book(call, call.given, PROGRAM)
+                continue
             self._book(call, why)
             if call.program is not None:  # it counts as the program's until that has said what became of it
                 call.program.callee.drop(number)
@@ -253,6 +270,15 @@ class FunctionCalls:
         code = None if isinstance(given, Answered) else given.code
         fate: Fate = "failed" if answer is None else "answered"
         self._books.write(self._session_id, Entry(call.question, "", fate, answer, code, said=Said(by=by), spent=spent))
+
+
+def _answered_at_once(call: _Call, text: str | None, error: str | None) -> bool:
+    """In a thread of the program: what is long is left to the loop, which has it looked at in a thread of its own."""
+    at_once = call.question.at_once
+    if at_once is None or len(text or "") > AT_ONCE_CHARS:
+        return False
+    call.given = given_by(call.question.prompt, text, error)
+    return at_once(call.given)
 
 
 def drive(calls: FunctionCalls | None, callee: Callee | None, *, is_program: bool) -> None:

@@ -189,6 +189,62 @@ async def test_what_waits_for_a_thread_and_is_dropped_or_closed_never_begins() -
     assert sorted(ran) == list(range(WORKERS_MAX))
 
 
+async def test_the_thread_of_a_plain_function_says_what_it_gave_before_the_loop_hears_of_it() -> None:
+    """A coroutine is in the loop already, and what was dropped is said by nobody else."""
+    said = list[tuple[object, ...]]()
+    ended = asyncio.Event()
+
+    def at_once(text: str | None, error: str | None) -> bool:
+        said.append(("at once", text, error, threading.current_thread() is threading.main_thread()))
+        return False
+
+    def gave(text: str | None, error: str | None) -> None:
+        said.append(("gave", text, error))
+        ended.set()
+
+    async def coroutine() -> int:
+        return 2
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    functions = Functions({"plain": lambda: 1, "coroutine": coroutine, "fails": fails})
+    for number, name in enumerate(("plain", "coroutine", "fails")):
+        ended.clear()
+        functions.call(number, name, "{}", gave, at_once)
+        async with asyncio.timeout(WAIT_S):
+            await ended.wait()
+    functions.close()
+    assert said == [
+        ("at once", "1", None, False),
+        ("gave", "1", None),
+        ("gave", "2", None),
+        ("at once", None, "no", False),
+        ("gave", None, "no"),
+    ]
+
+
+async def test_a_thread_that_has_said_that_it_is_free_has_no_other_one_begun() -> None:
+    """It takes what comes next itself: one after the other would find nothing of it in its processor's caches."""
+    workers, is_free, gate, done = Workers(), threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def first() -> None:
+        workers.free()
+        workers.free()
+        is_free.set()
+        gate.wait(WAIT_S)
+
+    workers.do(first)
+    assert await asyncio.to_thread(is_free.wait, WAIT_S)
+    workers.do(done.release)
+    assert (workers._threads, workers._idle) == (1, 1)
+    gate.set()
+    assert await asyncio.to_thread(done.acquire, timeout=WAIT_S)
+    workers.end()
+    await until(lambda: workers._threads == 0)
+    assert workers._idle == 0
+
+
 async def test_functions_run_beside_each_other_in_a_bounded_number_of_threads() -> None:
     """And no thread is begun where one has nothing to do."""
     workers, done = Workers(3), threading.Semaphore(0)

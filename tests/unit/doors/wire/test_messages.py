@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from rlm_kernel_mcp import errors
 from rlm_kernel_mcp.doors.wire import messages
-from rlm_kernel_mcp.doors.wire.messages import HEAD_BYTES_MAX, LARGE_CHARS, arguments_of, call_of, unpacked
+from rlm_kernel_mcp.doors.wire.messages import (
+    AT_ONCE_BYTES,
+    HEAD_BYTES_MAX,
+    LARGE_CHARS,
+    arguments_of,
+    call_of,
+    said_at_once,
+    unpacked,
+)
 from rlm_kernel_mcp.doors.wire.packets import BadMessage
 
 pytestmark = pytest.mark.anyio
@@ -102,3 +110,22 @@ async def test_a_head_of_very_many_items_is_not_even_read_where_others_would_wai
 def test_what_is_no_call_is_refused(said: messages.Head) -> None:
     with pytest.raises(BadMessage, match="no call"):
         arguments_of(said, ["text"])
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b'{"id":1,"out":"stdout","text":"\\"gave\\":"}',
+        b'{"id":1,"gave":2,"text":"' + b"x" * AT_ONCE_BYTES + b'"}',
+        b'{"id":1,"gave":2,' + b"[" * 10_000,
+        b'["gave":]',
+        b'[{"gave":1}]',
+        b'{"id":1,"gave":\xff}',
+        b"",
+    ],
+    ids=["elsewhere", "too-large", "too-deep", "broken", "no-object", "no-text", "nothing"],
+)
+def test_what_is_no_small_message_of_its_kind_is_read_in_its_turn(packet: bytes) -> None:
+    """Where what is wrong with it ends the connection."""
+    assert said_at_once(packet, b'"gave":') is None
+    assert said_at_once(b'{"id":1,"gave":2,"text":"\\ud800"}', b'"gave":') == {"id": 1, "gave": 2, "text": "\ud800"}

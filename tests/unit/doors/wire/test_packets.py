@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from rlm_kernel_mcp.doors.wire.packets import PACKET_BYTES, PARTS_MAX, BadMessage, Packets
+from rlm_kernel_mcp.doors.wire.packets import PACKET_BYTES, PARTS_MAX, BadMessage, Outbox, Packets
 
 pytestmark = pytest.mark.anyio
 BYTES_MAX: Final = 1 << 20
@@ -178,3 +178,46 @@ async def test_nothing_is_looked_for_where_nobody_waits_and_nothing_read_is_lost
     assert watching.ends(ends[1])
     assert packets.is_ahead
     assert [await packets.receive() for _ in range(4)] == [[b"%d" % number] for number in range(1, 5)]
+
+
+async def test_a_message_of_one_packet_is_taken_as_it_comes_and_no_part_of_a_larger_one(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """Nor one that comes while those before it are not received: they stay in their order."""
+    ours, theirs = Packets(ends[0], BYTES_MAX), Packets(ends[1], BYTES_MAX)
+    offered = list[bytes]()
+
+    def take(packet: bytes) -> bool:
+        offered.append(packet)
+        return packet.startswith(b"take")
+
+    theirs.take = take
+    for parts in ([b"take 0"], [b"take 1"], [b"a", b"take"], [b"take 2"], [b"b"]):
+        await ours.send(parts)
+    theirs._look()  # and nobody receives just now
+    async with asyncio.timeout(60):
+        assert [await theirs.receive() for _ in range(3)] == [[b"take 0"], [b"a", b"take"], [b"b"]]
+    assert offered == [b"take 1", b"take 2", b"b"]
+
+
+async def test_a_message_of_a_thread_comes_between_no_parts_of_another_one_and_after_no_end(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = Packets(ends[0], BYTES_MAX), Packets(ends[1], BYTES_MAX)
+    outbox, sent = Outbox(ours), asyncio.Event()
+    assert await asyncio.to_thread(outbox.sent_at_once, [b"first"])
+    assert not await asyncio.to_thread(outbox.sent_at_once, [b"of two", b"parts"])
+    outbox.put([b"x" * 900_000], sent.set)
+    assert not await asyncio.to_thread(outbox.sent_at_once, [b"between"])
+    sending = asyncio.create_task(outbox.run())
+    async with asyncio.timeout(60):
+        assert await theirs.receive() == [b"first"]
+        assert await theirs.receive() == [b"x" * 900_000]
+        await sent.wait()
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(outbox.sent_at_once, [b"last"])
+        assert await theirs.receive() == [b"last"]
+    outbox.let_go()
+    assert not await asyncio.to_thread(outbox.sent_at_once, [b"never"])
+    sending.cancel()
+    await asyncio.wait([sending])

@@ -8,13 +8,14 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
 
+from rlm_kernel_mcp.doors.calling.functions import Functions
 from rlm_kernel_mcp.doors.link import Link
 from rlm_kernel_mcp.doors.wire.messages import TEXT_BYTES_MAX, call_of, packed, unpacked
 from rlm_kernel_mcp.doors.wire.packets import Packets
@@ -148,7 +149,15 @@ class Program:
     dropped: list[int] = field(default_factory=list)
     called: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def call(self, number: int, name: str, arguments: str, gave: Callable[[str | None, str | None], None]) -> None:
+    def call(
+        self,
+        number: int,
+        name: str,
+        arguments: str,
+        gave: Callable[[str | None, str | None], None],
+        at_once: Callable[[str | None, str | None], bool],
+    ) -> None:
+        del at_once
         if name == "never" and number:
             self.called.set()
         else:
@@ -180,6 +189,33 @@ async def test_a_step_s_code_calls_functions_of_the_program_that_runs_it() -> No
         assert (program.dropped, gave.empty()) == ([2], True)
         ends.calls.ends.set()
         assert (await running).status == "ok"
+
+
+async def test_what_a_plain_function_gives_its_own_thread_says_and_nobody_says_it_again() -> None:
+    """Large values go by the loop, in their parts."""
+    async with linked() as (ends, link):
+        functions, put = Functions({"same": lambda of: of}), link._outbox.put
+        of_the_loop, gave = list[bytes](), asyncio.Queue[tuple[str | None, str | None]]()
+
+        def noted(parts: Sequence[bytes], *sent: Callable[[], object]) -> None:
+            of_the_loop.append(parts[0])
+            put(parts, *sent)
+
+        link._outbox.put = noted  # type: ignore[assignment, method-assign]
+        running = asyncio.create_task(link.run({**SESSION, "code": "1"}, None, functions))
+        await ends.calls.begun.get()
+        of_the_loop.clear()
+        for number, of in enumerate(("x", "x" * 100_000, "y")):
+            text = json.dumps(of)
+            heard = lambda text, error: gave.put_nowait((text, error))  # noqa: E731
+            ends.calls.callee.call(number, "same", f'{{"of":{text}}}', heard)
+            async with asyncio.timeout(WAIT_S):
+                assert await gave.get() == (text, None)
+        ends.calls.ends.set()
+        await running
+        by_the_loop = {json.loads(said)["gave"] for said in of_the_loop if b'"gave"' in said}
+        assert (0 in by_the_loop, 1 in by_the_loop, gave.empty()) == (False, True, True)
+        functions.close()
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ async def test_answers_that_are_not_taken_are_held_once_however_often_they_are_g
         for number in range(1, 201):
             kernel.channel.give(number, True, answer)
         await kernel.until(lambda: kernel.full == [True])
-        transport = kernel.channel._transport
+        transport = kernel.channel.sender.transport
         assert transport is not None
         assert transport.get_write_buffer_size() < 3_000_000
         found = await kernel.got(200)

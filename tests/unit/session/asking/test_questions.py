@@ -15,13 +15,14 @@ import pytest
 from rlm_kernel_mcp.errors import KernelDied
 from rlm_kernel_mcp.kernel.untrusted.question_frames import Cancel, Item, Wishes
 from rlm_kernel_mcp.session.answering.broker import STOPPED
-from rlm_kernel_mcp.session.answering.questions import Failed, Question
+from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Give, Question
 from rlm_kernel_mcp.session.answering.switchboard import Ceilings, Switchboard
 from rlm_kernel_mcp.session.asking.asking import Asking
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
 from rlm_kernel_mcp.session.asking.ends import PORTION
 from rlm_kernel_mcp.session.asking.questions import Questions
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
+from rlm_kernel_mcp.session.asking.waiting import Moment
 from rlm_kernel_mcp.session.steps.run import RunningStep
 from tests.unit.session.answering.scripted import ScriptedBackend, Turns, account, passes, played
 
@@ -198,5 +199,29 @@ def test_a_text_that_comes_later_is_passed_on_where_a_child_may_have_it(depth: i
                     await one.coming.send(writer)
                 assert os.read(reader, 1) == b""  # and its end is closed
                 os.close(reader)
+
+    played(play)
+
+
+def test_what_a_thread_has_answered_is_not_answered_again_and_its_step_runs_on_from_that_moment() -> None:
+    """Where it could not be sent, the loop sends it, and the step has waited up to now."""
+
+    async def play() -> None:
+        for is_sent in (True, False):
+            asked, passed = Asked(), list[tuple[Question, Give]]()
+            sender, of_kind = asked.channel.sender, Wishes(0, None, None, fresh=False, kind="function")
+            sender.give_at_once = lambda number, given, note, sent=is_sent: (note(sent), sent)[1]  # type: ignore[method-assign, misc]
+            answers = SimpleNamespace(ask=lambda *question, to=passed: to.append(question))
+            asked.questions._passing._answers = cast(Any, answers)
+            asking = asked.questions._began("a cell")
+            asking.waiting.now = lambda of=asking.waiting: Moment(of._begun_ns + 5_000_000, 0)  # type: ignore[method-assign, misc]
+            asked.questions._passing.ask_for(asking, asked.channel, of_kind, Item(1, "find", "{}", None, 2))
+            ((question, give),) = passed
+            assert question.at_once is not None
+            assert question.at_once(Answered("1")) == question.at_once.is_sent == is_sent
+            assert (asking.open, asked.channel.open_ids) == ({1: -1}, [1])
+            give(Answered("1"))
+            assert (asking.open, asked.channel.open_ids, asking.waiting.waited_ms) == ({}, [], 5)
+            assert asked.given == ({} if is_sent else {"answer": 1})
 
     played(play)

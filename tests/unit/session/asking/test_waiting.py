@@ -74,6 +74,19 @@ async def test_waiting_is_free_and_work_beside_it_is_not(monkeypatch: pytest.Mon
     assert waiting.waited_ms == 3_000
 
 
+async def test_a_wait_that_ended_before_it_is_heard_of_is_charged_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there was a look in between: a thread has answered, and the loop comes to it later."""
+    machine, waiting, clock, _ = made(monkeypatch)
+    waiting.begin(clock)
+    machine.passes(100, cpu_ms=10)
+    answered = waiting.now()
+    machine.passes(70, cpu_ms=70)
+    waiting.end(answered)
+    machine.passes(5)
+    assert waiting.waited_ms == 100
+    assert clock.elapsed_ns(machine.now_ns) - 10 * MS >= 75 * MS
+
+
 async def test_a_loop_beside_a_question_reaches_the_limit_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Although its clock is paused all the time: what it works is charged as it goes on."""
     machine, waiting, clock, _ = made(monkeypatch)

@@ -11,9 +11,9 @@ import pytest
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.questions_wire import GIVEN_CHARS_MAX
-from rlm_kernel_mcp.session.answering.questions import Failed, Question
+from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question
 from rlm_kernel_mcp.session.functions import calls as calls_module
-from rlm_kernel_mcp.session.functions.calls import AT_ONCE, CHARS_AT_ONCE, FunctionCalls, Gave, drive
+from rlm_kernel_mcp.session.functions.calls import AT_ONCE, CHARS_AT_ONCE, AtOnce, FunctionCalls, Gave, drive
 from rlm_kernel_mcp.session.functions.offered import HostFunction, of_record, recorded
 from rlm_kernel_mcp.session.parked.desk import NOTHING_TAKEN, QUIET_S, Desk
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven
@@ -29,11 +29,12 @@ class Program:
     def __init__(self, names: Collection[str] = ("find", "save")) -> None:
         self.names = names
         self.calls: dict[int, tuple[str, str, Gave]] = {}
+        self.at_once: dict[int, AtOnce] = {}
         self.dropped: list[int] = []
 
-    def call(self, number: int, name: str, arguments: str, gave: Gave) -> None:
+    def call(self, number: int, name: str, arguments: str, gave: Gave, at_once: AtOnce) -> None:
         assert number not in self.calls, "it was called twice"
-        self.calls[number] = (name, arguments, gave)
+        self.calls[number], self.at_once[number] = (name, arguments, gave), at_once
 
     def drop(self, number: int) -> None:
         self.dropped.append(number)
@@ -162,6 +163,66 @@ def test_a_call_that_nobody_waits_for_is_dropped_and_counts_until_the_program_sa
         assert [entry.spent.attempts for entry in made.books.entries] == [1, 0, 1]
 
     played(play)
+
+
+class Sent:
+    """What a thread has sent to the kernel, if it can be."""
+
+    def __init__(self, *, can_be: bool = True) -> None:
+        self.can_be, self.given = can_be, list[Given]()
+
+    @property
+    def is_sent(self) -> bool:
+        return self.can_be and bool(self.given)
+
+    def __call__(self, given: Given) -> bool:
+        self.given.append(given)
+        return self.can_be
+
+
+def test_what_a_thread_has_sent_is_booked_as_answered_however_its_step_ends() -> None:
+    """The loop may hear of it when the step is over, and its code had the answer."""
+
+    async def play() -> None:
+        program, sent = Program(), Sent()
+        made = Made(program)
+        for number in (1, 2, 3):
+            made.call(number, at_once=sent if number < 3 else Sent())
+        assert [program.at_once[number]('{ "a" : 1 }', None) for number in (1, 2)] == [True, True]
+        assert sent.given == [Answered('{"a":1}')] * 2
+        made.calls.cancel([1, 3])
+        program.gives(1, '{ "a" : 1 }')
+        program.gives(2, '{ "a" : 1 }')
+        program.gives(3, "null")
+        await passes(0.01)
+        assert made.books.fates() == [(1, "answered"), (3, "stopped"), (2, "answered")]
+        assert (program.dropped, list(made.givens.given)) == ([3], [2])
+        assert [entry.answer for entry in made.books.entries] == ['{"a":1}', None, '{"a":1}']
+        for number in range(4, AT_ONCE + 4):
+            made.call(number)
+        assert len(program.calls) == AT_ONCE + 3  # all of those before count no more
+
+    played(play)
+
+
+def test_what_a_thread_cannot_send_the_loop_gives_and_what_is_long_it_has_looked_at() -> None:
+    async def play() -> None:
+        program, short, long = Program(), Sent(can_be=False), Sent()
+        made = Made(program)
+        made.call(1, at_once=short)
+        made.call(2, at_once=long)
+        text = json.dumps("x" * 2_000)
+        assert not program.at_once[1]("[NaN]", None)
+        assert not program.at_once[2](text, None)
+        assert (len(short.given), long.given) == (1, [])
+        program.gives(1, "[NaN]")
+        program.gives(2, text)
+        await made.givens.all()
+        assert made.givens.message(1) == "What find gave has NaN, which is not JSON."
+        assert made.givens[2] == text
+        assert sorted(made.books.fates()) == [(1, "declined"), (2, "answered")]
+
+    asyncio.run(asyncio.wait_for(play(), WAIT_S))
 
 
 def test_long_arguments_are_read_in_their_order_and_what_they_cost_is_the_kernel_s() -> None:
