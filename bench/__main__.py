@@ -46,6 +46,7 @@ from bench.bars import (
     variables,
     watching,
 )
+from bench.floors import calls as call_floors
 from bench.floors import machine, parts
 from bench.floors import steps as step_floors
 from bench.measure import Amounts, Row
@@ -120,6 +121,7 @@ FLOORS: dict[str, Part] = {
     "floor-step": step_floors.step,
     "floor-many": step_floors.many,
     "floor-parts": parts.parts,
+    "floor-calls": call_floors.calls,
 }
 """What has no bar: measurements for docs/floors.md, which a run of all parts leaves out."""
 GROUPS = {
