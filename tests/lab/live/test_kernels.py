@@ -89,6 +89,24 @@ async def test_an_interrupt_reaches_the_persons_own_cell(lab: LiveServer, agent:
         assert reply["status"] == "ok"
 
 
+async def test_an_interrupt_reaches_a_cell_whose_page_was_opened_anew(lab: LiveServer, agent: SessionDriver) -> None:
+    """A page that is loaded again has other connections, and its cell runs on."""
+    async with lab.page_on(agent) as before:
+        endless = await before.send("execute_request", {"code": "print('begun', flush=True)\nwhile True: len('')"})
+        async for message in before.messages_of(endless):
+            if message["header"]["msg_type"] == "stream":
+                break
+    async with lab.page_on(agent) as page:
+        await page.ask("kernel_info_request")  # answered once it hears of the kernel
+        assert (await lab.status("POST", f"api/kernels/{page.kernel_id}/interrupt"))[0] == 204
+        async for message in page.messages_of(endless):
+            if message["header"]["msg_type"] == "error":
+                break
+        assert message["content"]["ename"] == "KeyboardInterrupt"
+        _, reply = await page.execute("1")
+        assert reply["status"] == "ok"
+
+
 async def test_an_interrupt_never_reaches_the_agents_step(lab: LiveServer, agent: SessionDriver) -> None:
     """It takes back the person's cells that wait for it; one that is taken back too late is interrupted."""
     async with lab.page_on(agent) as page:

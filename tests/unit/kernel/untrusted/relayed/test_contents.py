@@ -123,11 +123,10 @@ fields = st.sampled_from(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("channel", "kind"), SENT)
-@given(content=st.dictionaries(fields, anything))
-def test_whatever_a_kernel_puts_into_a_field_is_checked(channel: str, kind: str, content: dict[str, Any]) -> None:
+@given(st.sampled_from(SENT), st.dictionaries(fields, anything))
+def test_whatever_a_kernel_puts_into_a_field_is_checked(where: tuple[str, str], content: dict[str, Any]) -> None:
     """Of a wrong type it is left out or empty: nothing is raised, and what is sent is JSON that any page reads."""
-    made = relayed(channel, kind, content)
+    made = relayed(*where, content)
     assert made is None or json.loads(json.dumps(made, allow_nan=False)) == made
 
 
