@@ -52,22 +52,37 @@ class Plain:
 
 
 class Coloured:
-    """With them, as far as the terminal and the user's environment (NO_COLOR, TERM) want them."""
+    """With them, as far as the terminal and the user's environment (NO_COLOR, TERM) want them.
+
+    What rich puts around a text is asked of it once for each style: to lay a line out, as it does, takes seventy times
+    as long as to print it, and a trace may have millions.
+    """
 
     def __init__(self, width: int) -> None:
         from rich.console import Console
         from rich.text import Text
 
         self.width = width
-        # Not asked whether it is a terminal: a pager may stand between. It prints to whatever stdout is by then.
-        self._console = Console(force_terminal=True, width=width, markup=False, emoji=False, highlight=False)
-        self._console.on_broken_pipe = _leave  # type: ignore[method-assign]
-        self._text = Text
+        # Not asked whether it is a terminal: a pager may stand between.
+        console = Console(force_terminal=True, width=width, markup=False, emoji=False, highlight=False)
+        self._around: dict[Style, tuple[str, str]] = {}
+        for style, words in STYLES.items():
+            with console.capture() as captured:
+                console.print(Text("x", words), end="")
+            before, _, after = captured.get().partition("x")
+            self._around[style] = before, after
 
     def line(self, *parts: Part) -> None:
-        line = self._text.assemble(*((text, STYLES[style]) for text, style in parts))
-        line.rstrip()
-        self._console.print(line, soft_wrap=True)
+        kept = list(parts)
+        while kept and not kept[-1][0].strip():
+            kept.pop()
+        shown = [self._styled(text, style) for text, style in kept[:-1]]
+        shown += [self._styled(text.rstrip(), style) for text, style in kept[-1:]]
+        print("".join(shown))
+
+    def _styled(self, text: str, style: Style) -> str:
+        before, after = self._around[style]
+        return f"{before}{text}{after}"
 
 
 class Below:
@@ -119,11 +134,6 @@ class Below:
         if self._drawn is not None:
             drawn, self._drawn = self._drawn, None
             drawn.stop()
-
-
-def _leave() -> None:
-    """The pager was left before the end, which is no fault: rich would end the process."""
-    raise BrokenPipeError
 
 
 def is_terminal(*streams: TextIO | None) -> bool:

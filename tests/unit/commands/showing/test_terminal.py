@@ -64,6 +64,28 @@ def test_every_style_is_one_that_rich_knows(
         assert ("\x1b[" in out) is (style != "plain")
 
 
+def test_a_line_in_several_styles_ends_where_its_words_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = coloured(monkeypatch)
+    lines.line(("| ", "dim"), ("red  ", "bad"), ("  ", "plain"), ("", "dim"))
+    lines.line(("  ", "dim"), ("", "plain"))
+    lines.line()
+    assert capsys.readouterr().out == "\x1b[2m| \x1b[0m\x1b[31mred\x1b[0m\n\n\n"
+
+
+def test_lines_are_laid_out_by_rich_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace may have millions of them."""
+    lines = coloured(monkeypatch)
+    from rich.console import Console
+
+    def refuse(*_given: object, **_more: object) -> None:
+        raise AssertionError("rich lays out a line")
+
+    monkeypatch.setattr(Console, "print", refuse)
+    lines.line(("x", "bad"))
+
+
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb"])
 def test_who_wants_no_colours_gets_none(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], environ: dict[str, str]
@@ -75,7 +97,7 @@ def test_who_wants_no_colours_gets_none(
 
 def test_a_pager_that_is_left_early_ends_the_printing_and_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     class Left(io.StringIO):
-        def flush(self) -> None:
+        def write(self, _text: str) -> int:
             raise BrokenPipeError
 
     lines = coloured(monkeypatch)
