@@ -28,8 +28,10 @@ Row = tuple[SessionRecord, int | None, int]
 
 
 def show_sessions(rows: Sequence[Row], printer: Printer, drawn: Marks, now: datetime) -> None:
-    """Print them, the first one first."""
+    """Print them, the first one first; without bars where these would make a line longer than the terminal has it."""
     head, *lines = padded([HEAD, *([*_cells(*row, drawn, now)] for row in rows)])
+    if len("  ".join(head)) > printer.width:
+        head, *lines = padded([HEAD, *([*_cells(*row, None, now)] for row in rows)])
     printer.line(("  ".join(head), "dim"))
     for (record, holder, _), cells in zip(rows, lines, strict=True):
         status = recorded_status(record, driven=holder is not None)
@@ -40,14 +42,15 @@ def show_sessions(rows: Sequence[Row], printer: Printer, drawn: Marks, now: date
             printer.line((f"    {one_line(record.question)[: max(printer.width - 4, 8)]}", "dim"))
 
 
-def _cells(record: SessionRecord, holder: int | None, waits: int, drawn: Marks, now: datetime) -> Iterator[str]:
+def _cells(record: SessionRecord, holder: int | None, waits: int, drawn: Marks | None, now: datetime) -> Iterator[str]:
     used, most = used_of(record), limits_of(record)
     yield record.session_id
     yield state_of(record, driven=holder is not None, waits=waits)
     for counter, divisor, _ in LIMITS:
         count, limit = used[counter], most.get(counter)
-        share = "" if limit is None else f"/{limit // divisor:,} {bar(count, limit, drawn)}"
-        yield f"{count // divisor:,}{share}"
+        share = "" if limit is None else f"/{limit // divisor:,}"
+        bars = "" if limit is None or drawn is None else f" {bar(count, limit, drawn)}"
+        yield f"{count // divisor:,}{share}{bars}"
     chars, _ = facts_of(record)
     context = one_line(record.kind) if chars is None else f"{one_line(record.kind)}, {counted(chars, 'character')}"
     yield context if record.parent is None else f"{context}; child of {one_line(record.parent)}"

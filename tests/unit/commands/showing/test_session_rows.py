@@ -57,6 +57,17 @@ def test_a_session_is_told_with_what_it_has_used_of_each_limit_and_what_it_is_fo
     assert question == "    Which \\x1b[2J handlers?"
 
 
+def test_in_a_narrow_terminal_the_bars_are_left_out() -> None:
+    """They say nothing that the numbers before them do not say, and a line that goes on in the next one is no table."""
+    lines = Lines(100)
+    show_sessions([(RECORD, 1, 0)], lines, COARSE, NOW)
+    head, row, question = lines.texts
+    assert max(map(len, (head, row, question))) <= 100
+    for cell in ("41/64  ", "22/120  ", "42,000/100,000  ", "codex 1"):
+        assert cell in row
+    assert "#" not in row
+
+
 @pytest.mark.parametrize(
     ("fields", "waits", "state"),
     [
