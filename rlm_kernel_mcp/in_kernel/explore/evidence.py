@@ -82,7 +82,7 @@ def begin_behind(number: int) -> None:
 def told(*, claims: bool) -> Used:
     """What the reply to a step says about the functions. `claims`: only a reply to the host carries the claims."""
     said = take()
-    if shown := _shown():
+    if (spans or opened) and (shown := _shown()):
         said["shown"] = shown
     if claims and _untold:
         said["claims"], left = [], TOLD_CHARS
@@ -95,7 +95,8 @@ def told(*, claims: bool) -> Used:
 
 def _shown() -> list[Shown]:
     """The places whose texts were taken since the last time, the last ones first, each once."""
-    taken = [(one.context, one.doc, *one.chars) for one in reversed(spans)]
+    parts = [Span(*one) if isinstance(one, tuple) else one for one in reversed(spans)]
+    taken = [(one.context, one.doc, *one.chars) for one in parts]
     taken += [(context, document, 0, min(chars, CITED_CHARS_MAX)) for context, document, chars in reversed(opened)]
     spans.clear()
     opened.clear()

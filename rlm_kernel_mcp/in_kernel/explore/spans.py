@@ -93,13 +93,13 @@ class Span:
     def before(self, chars: int = 200) -> str:
         """The characters before it, in its document."""
         first = max(self._source.starts[self._index], self.start - chars)
-        _take(Span(self._source, first, self.start))
+        _take((self._source, first, self.start))
         return self._source.text[first : self.start]
 
     def after(self, chars: int = 200) -> str:
         """The characters after it, in its document."""
         last = min(self._document_end, self.end + chars)
-        _take(Span(self._source, self.end, last))
+        _take((self._source, self.end, last))
         return self._source.text[self.end : last]
 
     def lines(self, around: int = 0) -> Span:
