@@ -35,7 +35,7 @@ def call(*items, **more):
     opts = {"batch": 0, "kind": "function", **more}
     return frame({"ask": {"step": step, "opts": opts, "items": list(items)}})
 def stop_reading():
-    asking._socket = None
+    asking._incoming._wire = None
 """
 
 WITHOUT_FUNCTIONS: Final = {"fun-without"}

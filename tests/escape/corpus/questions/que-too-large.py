@@ -7,6 +7,7 @@ waiting = names["Waiting"].of(gate)
 asking._start()
 asking._waiting[number] = waiting
 write(ask([number, "FORGED" * 100_000, None]))
+asking._incoming.wanted()
 gate.wait()
 said = waiting.given
 print("HELD" if said.code == "too_large" else "BROKEN", said)
