@@ -15,6 +15,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.placement.forked import ForkedPlacement, ForkServer
 from rlm_kernel_mcp.session.evidence.citations import Quote
+from rlm_kernel_mcp.session.finding import steps as finding_steps
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.session.reports import FinalReport, Guardrails, StepReport, VariableSlice
 from rlm_kernel_mcp.session.session import Session
@@ -68,7 +69,7 @@ async def open_workers_registry(state_dir: Path, **options: Any) -> AsyncIterato
 
 
 async def at_rest() -> None:
-    """Wait until no registry of this loop is starting a spare kernel, or writes its log into its store.
+    """Wait until no registry of this loop starts a spare kernel, writes its log into its store, or reads sources.
 
     Who counts the processes or the descriptors of this process would count those of the others too.
     """
@@ -78,6 +79,8 @@ async def at_rest() -> None:
             while (filling := registry._pool._filling) is not None and not filling.done():
                 await asyncio.wait({filling})
             await asyncio.to_thread(registry.store._database._checkpoints.join)
+        if finding_steps._thread._threads:  # what was delivered is looked for in it, one after the other
+            await asyncio.wrap_future(finding_steps._thread.submit(bool))
 
 
 def fork_server_of(registry: Registry) -> ForkServer:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.schema import atomic
-from rlm_kernel_mcp.store.maps.seen import PACKING, packed_check, unpacked
+from rlm_kernel_mcp.store.maps.seen import packed, packed_check, unpacked
 
 PAGE_DOCUMENTS: Final = 1_000
 PAGE_NAMES_CHARS: Final = 150_000
@@ -55,9 +54,9 @@ class DocumentPages:
         rows: list[tuple[Any, ...]] = []
         for number, page in enumerate(pages):
             told = json.dumps([page.names, page.chars], ensure_ascii=False)
-            packed = zlib.compress(told.encode("utf-8", "surrogatepass"), PACKING)
+            kept = packed(told.encode("utf-8", "surrogatepass"))
             values = (session_id, context, number, page.start, sum(page.chars))
-            rows.append((*values, packed_check(values, packed), packed))
+            rows.append((*values, packed_check(values, kept), kept))
 
         def replace(connection: sqlite3.Connection) -> None:
             with atomic(connection):
@@ -96,10 +95,10 @@ def _pages(names: Sequence[str], chars: Sequence[int]) -> Iterator[DocumentsPage
 
 
 def _page(key: tuple[Any, ...], row: tuple[Any, ...]) -> DocumentsPage | None:
-    number, start, chars, check, packed = row
-    if type(packed) is not bytes or check != packed_check((*key, number, start, chars), packed):
+    number, start, chars, check, kept = row
+    if type(kept) is not bytes or check != packed_check((*key, number, start, chars), kept):
         return None
-    data = unpacked(packed)
+    data = unpacked(kept)
     if data is None:
         return None
     names, sizes = json.loads(data.decode("utf-8", "surrogatepass"))

@@ -24,7 +24,8 @@ ROW_BYTES: Final = 200
 """Of a row beside its data, about."""
 UNPACKED_BYTES: Final = 1 << 20
 """Of the data of one: whatever the disk has, no more is unpacked."""
-PACKING: Final = 1
+PACKED_FROM: Final = 512
+"""Bytes of data that are packed: for less, which most steps have, that takes longer than all else of a row."""
 
 _INSERT: Final = (
     "INSERT OR REPLACE INTO seen SELECT ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM sessions WHERE session_id = ?1)"
@@ -59,15 +60,15 @@ class SeenRows:
         """What writes a row, or nothing where there is no data or no room for it. `row_id`: minted."""
         if not data:
             return nothing
-        packed = zlib.compress(data, PACKING)
+        kept = packed(data)
         if session_id not in self._used:
             used = self._database.read(_USED, (ROW_BYTES, session_id))
             self._used[session_id] = sum(size or 0 for (size,) in used)
-        if len(data) > UNPACKED_BYTES or self._used[session_id] + len(packed) + ROW_BYTES > SESSION_BYTES:
+        if len(data) > UNPACKED_BYTES or self._used[session_id] + len(kept) + ROW_BYTES > SESSION_BYTES:
             return nothing
-        self._used[session_id] += len(packed) + ROW_BYTES
-        values = (session_id, row_id, event, kind, len(packed))
-        row = (*values, packed_check(values, packed), packed)
+        self._used[session_id] += len(kept) + ROW_BYTES
+        values = (session_id, row_id, event, kind, len(kept))
+        row = (*values, packed_check(values, kept), kept)
 
         def insert(connection: sqlite3.Connection) -> None:
             connection.execute(_INSERT, row)
@@ -98,23 +99,30 @@ class SeenRows:
 
 
 def _row(session_id: str, values: tuple[Any, ...]) -> SeenRow:
-    row_id, event, kind, size, check, packed = values
-    is_right = type(event) is type(size) is int and type(kind) is str and type(packed) is bytes
-    if not is_right or check != packed_check((session_id, row_id, event, kind, size), packed) or len(packed) != size:
+    row_id, event, kind, size, check, kept = values
+    is_right = type(event) is type(size) is int and type(kind) is str and type(kept) is bytes
+    if not is_right or check != packed_check((session_id, row_id, event, kind, size), kept) or len(kept) != size:
         return SeenRow(row_id, 0, "", None)
-    return SeenRow(row_id, event, kind, unpacked(packed))
+    return SeenRow(row_id, event, kind, unpacked(kept))
 
 
-def unpacked(packed: bytes) -> bytes | None:
+def packed(data: bytes) -> bytes:
+    """Data as a row has it: behind a byte that says whether it is packed."""
+    return b"\0" + data if len(data) < PACKED_FROM else b"\1" + zlib.compress(data, 1)
+
+
+def unpacked(kept: bytes) -> bytes | None:
     """The data of a row; None: it is none, or far too large."""
+    if kept[:1] == b"\0" and len(kept) <= PACKED_FROM:
+        return kept[1:]
     unpacking = zlib.decompressobj()
     try:
-        data = unpacking.decompress(packed, UNPACKED_BYTES)
+        data = unpacking.decompress(kept[1:], UNPACKED_BYTES)
     except zlib.error:
         return None
     return data if unpacking.eof else None
 
 
-def packed_check(values: tuple[Any, ...], packed: bytes) -> int:
+def packed_check(values: tuple[Any, ...], kept: bytes) -> int:
     """The checksum of a row, which is no other's."""
-    return check_of((*values, zlib.crc32(packed)))
+    return check_of((*values, zlib.crc32(kept)))

@@ -89,11 +89,13 @@ def test_a_row_that_is_not_what_was_written_is_known(store: Store, tmp_path: Pat
 
 def test_a_row_that_would_unpack_to_far_too_much_is_damaged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has written it."""
-    assert seen_module.unpacked(zlib.compress(bytes(1 << 26))) is None
-    assert seen_module.unpacked(zlib.compress(b"x")[:-1]) is None
+    assert seen_module.unpacked(b"\1" + zlib.compress(bytes(1 << 26))) is None
+    assert seen_module.unpacked(b"\1" + zlib.compress(b"x")[:-1]) is None
     assert seen_module.unpacked(b"not packed") is None
-    monkeypatch.setattr(seen_module, "UNPACKED_BYTES", 10)
-    assert seen_module.unpacked(zlib.compress(bytes(10))) == bytes(10)
+    assert seen_module.unpacked(bytes(1 << 20)) is None
+    monkeypatch.setattr(seen_module, "UNPACKED_BYTES", 1_000)
+    for size in (0, 1, 510, 511, 512, 1_000):
+        assert seen_module.unpacked(seen_module.packed(bytes(size))) == bytes(size)
 
 
 def test_it_goes_with_its_session(store: Store, tmp_path: Path) -> None:
