@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rlm_kernel_mcp.commands.looking.hosts import Host, place_of, running_hosts
-from rlm_kernel_mcp.commands.looking.live import opened_store
+from rlm_kernel_mcp.commands.looking.live import may_have_record, opened_store
 from rlm_kernel_mcp.commands.showing.heading import one_line
 from rlm_kernel_mcp.commands.showing.session_rows import Row, show_sessions
 from rlm_kernel_mcp.commands.showing.table import aligned
@@ -45,12 +45,15 @@ def list_sessions(settings: Settings, environ: Mapping[str, str], *, ended_too: 
     """Print the live sessions, in which something can still be run, or all of them; the last used first. And the hosts.
 
     `environ`: what the settings were made from.
+
+    Raises:
+        SessionNotFound: which sessions there are is not known, or there is neither a record nor a host.
     """
     hosts = _hosts(settings, environ)
     try:
         rows = _rows(settings, ended_too=ended_too)
     except SessionNotFound as error:
-        if not hosts:
+        if not hosts or may_have_record(settings.state_dir):
             raise
         _say(error.message)  # clients that have opened none yet
         rows = []

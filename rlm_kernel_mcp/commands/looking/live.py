@@ -69,6 +69,17 @@ def looked_at_store(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
+def may_have_record(directory: Path) -> bool:
+    """Whether a store lies there, or nobody can tell: then a list that is empty would say what is not known."""
+    try:
+        (directory / FILE_NAME).lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _require_directory(directory: Path) -> None:
     try:
         mode = directory.stat().st_mode

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.commands import sessions as sessions_module
+from rlm_kernel_mcp.commands.looking.hosts import Host
 from rlm_kernel_mcp.commands.sessions import list_sessions
+from rlm_kernel_mcp.errors import SessionNotFound
+from rlm_kernel_mcp.host.others.known import Condition
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.trace.journal import Journal
@@ -86,6 +90,24 @@ def test_no_client_s_name_is_a_line_or_a_column_of_the_table(
     head, row = capsys.readouterr().out.splitlines()
     assert "evil none s_2 finalized x" in row
     assert len(re.split(" {2,}", row)) == len(re.split(" {2,}", head))
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])
+def test_a_record_that_cannot_be_read_is_no_empty_list_because_a_host_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """A full disk is one, and a script would take the empty list for the truth. A client without a session has none."""
+    environ = {"RLM_STATE_DIR": str(tmp_path / "state"), "RLM_HOST_DIR": str(tmp_path / "hosts")}
+    settings = load_settings(tmp_path, environ)
+    monkeypatch.setattr(
+        sessions_module, "running_hosts", lambda _place: [Host(1, "0", "", Condition(1, is_draining=False))]
+    )
+    assert list_sessions(settings, environ, ended_too=False, as_json=as_json) == 0
+    (settings.state_dir / "sessions.db").mkdir(parents=True)
+    capsys.readouterr()
+    with pytest.raises(SessionNotFound, match="is not known"):
+        list_sessions(settings, environ, ended_too=False, as_json=as_json)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_child_that_has_ended_without_an_answer_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
