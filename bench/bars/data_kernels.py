@@ -12,19 +12,20 @@ from tests.parts import ROOT
 PYTHON = ROOT / ".venv-data" / "bin" / "python"
 SERVE = (str(PYTHON), "-I", "-m", "rlm_kernel_mcp", "serve")
 PLAIN = "it is in one of `rlm-python`"
+TRIVIAL = "a step of `1+1` is"
 TABLE = "import pandas as pd\nframe = pd.DataFrame({'a': range(1_000), 'b': 1.5})\nframe"
 
 
 async def step_data(amounts: Amounts) -> list[Row]:
-    """A step, and what becomes of one that shows a table; and the start of a session with a spare kernel ready."""
+    """A step, one that shows a table, and the start of a session while a spare kernel is ready."""
     if not PYTHON.exists():
         raise RuntimeError("numpy and pandas are missing; this brings them: bin/setup --with data")
-    plain = {"RLM_KERNEL": "rlm-python", "RLM_IMPORTS": "pandas"}
-    with our_server({"RLM_KERNEL": "rlm-python-data"}, SERVE) as data, our_server(plain, SERVE) as other:
+    with our_server({"RLM_KERNEL": "rlm-python-data"}, SERVE) as data, our_server(None, SERVE) as other:
         sides = [our_step(server, server.open_session()) for server in (data, other)]
         step, stock = await interleave(sides, amounts.times(300), warm_up=amounts.times(20))
-        sides = [our_step(server, server.open_session(), TABLE) for server in (data, other)]
-        table, stock_table = await interleave(sides, amounts.times(60), warm_up=amounts.times(3))
+        session_id = data.open_session()
+        sides = [our_step(data, session_id, TABLE), our_step(data, session_id)]
+        table, trivial = await interleave(sides, amounts.times(60), warm_up=amounts.times(3))
 
         async def opened(server: OurServer) -> float:
             await settle(server.pid)
@@ -35,6 +36,6 @@ async def step_data(amounts: Amounts) -> list[Row]:
     what = "`rlm_init_context` opens a session of `rlm-python-data` while a spare kernel is ready"
     return [
         Row("a step of `1+1` is answered in a session of `rlm-python-data`", step, PLAIN, stock, bar=Bar(1.1)),
-        Row("a step that shows a DataFrame is answered in a session of `rlm-python-data`", table, PLAIN, stock_table),
+        Row("a step that shows a DataFrame is answered in a session of `rlm-python-data`", table, TRIVIAL, trivial),
         Row(what, start, "it opens one of `rlm-python`", stock_start, bar=Bar(1.2)),
     ]
