@@ -26,6 +26,7 @@ from tests.parts import chromium, lab_python
 
 COMMAND: Final = (sys.executable, "-I", "-m", "rlm_kernel_mcp")
 PAGE_SIZE: Final = "980,1500"
+WATCH_SIZE: Final = "1440,1000"
 PAGE_S: Final = 60.0
 
 
@@ -104,6 +105,26 @@ def notebook() -> bytes:
         return browsed(path.as_uri())
 
 
+def lab() -> bytes:
+    """JupyterLab on the agent's kernel, in which a person looks at what its steps have bound."""
+    from demo.pictures.browser import jupyterlab  # it brings what the tests of pages need
+
+    with incident() as there:
+        for code in STEPS[:3]:
+            there.session.run(code)
+        return jupyterlab(there.session, there.directory, there.env)
+
+
+def watch() -> bytes:
+    """The live page of the same session, as the one file that `watch --export` writes."""
+    with incident() as there:
+        _to_the_end(there)
+        path = there.directory / "watch.html"
+        argv = there.command("watch", there.session.session_id, "--export", str(path))
+        subprocess.run(argv, env=there.env, capture_output=True, check=True, timeout=PAGE_S)
+        return browsed(path.as_uri(), WATCH_SIZE)
+
+
 def demo() -> str:
     """`bin/demo`, line by line."""
     with tempfile.TemporaryDirectory(prefix="rlm-pictures-") as around:
@@ -117,12 +138,12 @@ def demo() -> str:
             return moving(rows, terminal.came_s, 118, 34, "bin/demo")
 
 
-def browsed(address: str) -> bytes:
-    """What a browser shows of a page, as PNG."""
+def browsed(address: str, size: str = PAGE_SIZE) -> bytes:
+    """What a browser shows of a page, as PNG. `size`: of its window."""
     with tempfile.TemporaryDirectory(prefix="rlm-pictures-") as around:
         picture = Path(around, "page.png")
         argv = [str(chromium()), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        argv += [f"--user-data-dir={around}/profile", f"--window-size={PAGE_SIZE}", f"--screenshot={picture}", address]
+        argv += [f"--user-data-dir={around}/profile", f"--window-size={size}", f"--screenshot={picture}", address]
         env = {"HOME": around, "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
         subprocess.run(argv, env=env, check=True, capture_output=True, timeout=PAGE_S)
         return picture.read_bytes()
@@ -141,4 +162,6 @@ MAKERS: Final[dict[str, Callable[[], str | bytes]]] = {
     "console.svg": console,
     "trace.svg": trace,
     "notebook.png": notebook,
+    "watch.png": watch,
+    "lab.png": lab,
 }
