@@ -7,6 +7,7 @@ kernel (`channels.py`). Above: `program.py`. Below: `channels.py`, `kernels.py`,
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,15 +71,14 @@ def configuration(own: Path, documents: Path, state_dir: Path) -> Config:
         kernel_spec_manager_class=LockedKernelspecs,
         kernel_websocket_connection_class=LockedChannels,
         extra_services=["rlm_kernel_mcp.lab.actions"],
-        tornado_settings={
-            "headers": {"Content-Security-Policy": POLICY},
-            "page_config_data": {"news": {"disabled": True}},  # they are on another machine
-        },
+        tornado_settings={"headers": {"Content-Security-Policy": POLICY}},
         cookie_secret_file=str(own / "cookie"),
         websocket_ping_interval=PING_MS,
         websocket_ping_timeout=PING_MS,
     )
-    config.LabApp = Config(core_mode=True)
+    config.LabApp = Config(
+        core_mode=True, user_settings_dir=str(_wishes(own / "settings")), workspaces_dir=str(own / "workspaces")
+    )
     config.LockedKernelspecs = Config(
         allowed_kernelspecs=set(LOCKED - kernelspecs_left_out().keys()), ensure_native_kernel=False
     )
@@ -87,6 +87,14 @@ def configuration(own: Path, documents: Path, state_dir: Path) -> Config:
     )
     config.FileContentsManager = Config(delete_to_trash=False, allow_hidden=False)
     return config
+
+
+def _wishes(directory: Path) -> Path:
+    """What a person would be asked: whether news and versions are looked for on other machines. They are not."""
+    file = directory / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}), encoding="utf-8")
+    return directory
 
 
 def made(config: Config, **more: Any) -> LockedServer:

@@ -63,6 +63,9 @@ async def test_no_configuration_but_ours_is_read_and_nothing_is_left(poisoned: H
         assert LOCKED in specs
         assert (await lab.status("GET", "api/terminals"))[0] == 404
         assert (await lab.status("GET", "api/kernels", headers={"Authorization": "token guessed"}))[0] == 403
+        wishes = await lab.status("GET", "lab/api/settings/@jupyterlab/apputils-extension:notification")
+        assert wishes[0] == 200
+        assert json.loads(json.loads(wishes[1])["raw"]) == {"fetchNews": "false", "checkForUpdates": False}
         (own,) = temporary.glob("rlm-lab-*")
         assert (own.stat().st_mode & 0o777, (own / "documents").stat().st_mode & 0o777) == (0o700, 0o700)
     assert not note.exists()
