@@ -19,7 +19,19 @@ MARKUP: Final = (
 )
 ODD: Final = "\x1b]0;owned\x07\x1b[2J\x00\u202egnp.exe\u2066x\u2069\u200b\ufeff\ud800\U000e0041" + "Z" + "\u0335" * 360
 ACTS: Final = "\x1b\x07\x00\u202e\u2066\u2069\u200b\ufeff\ud800\U000e0041"
-NAMED: Final = ["␛", "␇", "␀", "U+202E", "U+2066", "U+2069", "U+200B", "U+FEFF", "U+D800", "U+E0041", "+360 marks"]
+NAMED: Final = [
+    "ESC",
+    "BEL",
+    "NUL",
+    "U+202E",
+    "U+2066",
+    "U+2069",
+    "U+200B",
+    "U+FEFF",
+    "U+D800",
+    "U+E0041",
+    "+360 marks",
+]
 DEEP: Final = "> " * 2_000 + "[" * 2_000 + "![x](http://evil.example/x.png)" + "`" * 999
 FORGED: Final = "Session finished: answer verified, 0 errors"
 LINE: Final = 5_000_000
@@ -91,7 +103,7 @@ def test_text_of_others_is_text_and_what_is_odd_in_it_is_named(open_page: Open, 
     text = tab.text()
     assert MARKUP in text
     boxes = tab.run("[...document.querySelectorAll('.odd')].map((one) => one.textContent)")
-    assert {*NAMED} <= {*boxes}
+    assert {*NAMED, "+360 marks"} <= {*boxes}
     assert [one for one in ACTS if one in text] == []
     forged = f"[...document.querySelectorAll('pre')].find((one) => one.textContent === '{FORGED}')"
     assert tab.run(f"{forged}.closest('.text.is-printed') !== null"), "it could be taken for the page's own word"

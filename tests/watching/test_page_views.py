@@ -45,7 +45,7 @@ LOOKED_FOR: Final = {
         "There are 1,400 handlers that do nothing.",
         "Rests on 600 of 2,000,000 characters delivered.",
         "2 of 2 citations verified against the sources\u2019 own bytes.",
-        "/data/asyncio/events.py:212",
+        "asyncio/events.py:212",
         "except FileExistsError:",
         "verified, white space differs",
         "3 places",

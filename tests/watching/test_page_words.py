@@ -23,17 +23,17 @@ STAYS: Final = [
     "e\u0301 o\u0308\u0323",  # marks on letters
 ]
 NAMED: Final = {
-    "\x1b[31m": "␛",
+    "\x1b[31m": "ESC",
     "a\u202eb": "U+202E",
     "a\u200bb": "U+200B",
     " \u200d ": "U+200D",
     " \ufe0f": "U+FE0F",
     "a\u00adb": "U+00AD",
     "\U000e0041": "U+E0041",
-    "\x7f": "␡",
+    "\x7f": "DEL",
     "\x9b": "U+009B",
     "a" + "\u0301" * 4: "+4 marks",
-    "\rover": "␍",
+    "\rover": "CR",
 }
 WORDS: Final = {
     "short(9999)": "9,999",

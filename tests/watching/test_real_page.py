@@ -10,18 +10,20 @@ from typing import Final
 import pytest
 
 from rlm_kernel_mcp.session.contexts.given import Options
+from rlm_kernel_mcp.session.seen.maps import SeenMap
 from tests.lab.chromium import Chromium
-from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry
+from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry, until
 from tests.unit.watching.recorded import Recorded
 from tests.watching.tab import Tab, opened
 from tests.watching.watched import Watch, watched
 
 pytestmark = pytest.mark.slow
 QUESTION: Final = "Where does <b>the needle</b> lie?"
-LINES: Final = "".join(f"line {number} of hay\n" for number in range(400)) + "a needle lies here\n" + "more hay\n" * 200
+FOUND: Final = "a needle lies here, between the third bale and the fourth, where nobody has looked before"
+LINES: Final = "".join(f"line {number} of hay\n" for number in range(400)) + f"{FOUND}\n" + "more hay\n" * 200
 MARKUP: Final = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\x1b[31m\u202e"
 STEPS: Final = (
-    "hits = search('needle')\nprint(hits[0].line)",
+    "hits = search('needle')\nprint(next(line for line in context.splitlines() if 'needle' in line))",
     "mark = cite(hits[0])\nmark",
     f"print({MARKUP!r})",
     "1 / 0",
@@ -46,6 +48,8 @@ async def recorded(tmp_path_factory: pytest.TempPathFactory, anyio_backend: obje
         session = SessionDriver(registry, made.session_id)
         for code in STEPS:
             await session.run(code)
+        seen = SeenMap(registry.store, made.session_id)
+        await until(lambda: (seen.refresh(), seen.delivered("context", 0, len(LINES)))[1] != [])
         await session.finalize(text="It lies in the hay [c1].")
         await session.trace()
     return state, made.session_id
@@ -88,6 +92,18 @@ def test_a_session_of_a_real_kernel_is_shown_from_its_question_to_its_evidence(
     assert "ZeroDivisionError" in text
     assert tab.run("document.querySelectorAll('main script, main img').length") == 0
     assert tab.run("document.title") == f"{QUESTION} · rlm watch"
+
+
+def test_its_map_says_what_was_searched_delivered_and_cited(tab: Tab, watch: Watch, recorded: tuple[Path, str]) -> None:
+    tab.go(watch.address)
+    tab.go(f"{tab.run('location.href')}#/s/{recorded[1]}")
+    tab.wait("document.querySelector('.of-searched')?.textContent.startsWith('searched 100')")
+    tab.wait("/^delivered [1-9]/.test(document.querySelector('.of-delivered').textContent)")
+    tab.wait("/^cited [1-9]/.test(document.querySelector('.of-cited').textContent)")
+    tab.wait("document.querySelectorAll('.pin').length === 1")
+    tab.wait("!document.querySelector('.lanes').hidden")
+    tab.run("document.querySelector('.lanes').open = true")
+    assert "hay.txt" in tab.run("document.querySelector('.lanes').innerText")
 
 
 def test_a_long_line_of_a_real_kernel_is_read_on_in_pieces(tab: Tab, watch: Watch, recorded: tuple[Path, str]) -> None:

@@ -28,21 +28,14 @@ const ODD = new RegExp(
 const PLAIN = /^[\t\x20-\x7e]*$/; // most lines: a hundredth of the time
 
 const MANY_MARKS = new RegExp(`^\\p{M}{${MARKS},}$`, "u");
+const CONTROLS = // by name: few fonts have their pictures
+  "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US";
 
 function named(odd) {
   if (MANY_MARKS.test(odd)) return `+${count([...odd].length)} marks`;
   const code = odd.codePointAt(0);
-  if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-  if (code === 0x7f) return "\u2421";
-  return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
-}
-
-const CONTROLS =
-  "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US";
-
-function spoken(odd) {
-  const code = odd.codePointAt(0);
-  return code < 0x20 ? CONTROLS.split(" ")[code] : null;
+  if (code < 0x20) return CONTROLS.split(" ")[code];
+  return code === 0x7f ? "DEL" : `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 /** The parts of one line, with what is odd in it in boxes. */
@@ -51,7 +44,7 @@ function parts(line) {
   const out = [];
   let at = 0;
   for (const odd of line.matchAll(ODD)) {
-    out.push(line.slice(at, odd.index), make("span.odd", { title: spoken(odd[0]) }, named(odd[0])));
+    out.push(line.slice(at, odd.index), make("span.odd", null, named(odd[0])));
     at = odd.index + odd[0].length;
   }
   out.push(line.slice(at));

@@ -1,7 +1,7 @@
 // What an answer rests on: marks in its prose, and a note for each with the passage. Is: the same for an answer and for one
 // that was refused. Is not: a check, which the host has made. Above: `run/cards.js`, `views/now.js`.
 import { make } from "../ground/dom.js";
-import { foreign, inline } from "../ground/foreign.js";
+import { foreign, inline, plainly } from "../ground/foreign.js";
 import { count, PASSES, plural, percent, VERDICTS } from "../ground/words.js";
 
 const MARK = /(\[c\d{1,9}\])/;
@@ -10,7 +10,7 @@ const BEFORE_LINES = 2;
 /** What a note is called: 3 of `c3`; `q1` is of a quote, which no mark in the prose leads to. */
 export const numberOf = (citation) => citation.id.replace(/^c/, "");
 
-export const placeOf = (row) => `${row.path ?? row.doc ?? ""}:${row.start_line ?? row.line ?? "?"}`;
+export const placeOf = (row) => `${row.doc ?? row.path ?? ""}:${row.start_line ?? "?"}`;
 
 /** Paragraphs of an answer as text, in which a mark leads to its note. */
 export function prose(answer, citations) {
@@ -53,7 +53,7 @@ export function note(citation, { at = "cite", back = null } = {}) {
     back
       ? make("a.number", { href: back, "aria-label": `Citation ${number}, back to the answer` }, number)
       : make("span.number", null, number),
-    found ? make("code", null, inline(placeOf(found))) : null,
+    found ? make("code", { title: found.path ? plainly(found.path) : null }, inline(placeOf(found))) : null,
     make(
       "span.verdict",
       null,
@@ -99,7 +99,7 @@ function dedented(prefix, text, suffix) {
           .split("\n")
           .slice(-BEFORE_LINES - 1)
           .join("\n");
-  const after = last < 0 ? suffix : suffix.slice(0, last);
+  const after = last < 0 ? suffix : suffix.slice(0, last).trimEnd();
   const lines = `${before}${text}${after}`
     .split("\n")
     .slice(first < 0 && prefix ? 1 : 0)
