@@ -172,11 +172,12 @@ def _settings(options: argparse.Namespace | None = None) -> Settings:
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
     from rlm_kernel_mcp.front.becoming import HANDED, WITHOUT
+    from rlm_kernel_mcp.notebook.asked import notebook_of_session
     from rlm_kernel_mcp.server.app import run
     from rlm_kernel_mcp.session.callers.profiles import require_kernelspec
 
     require_kernelspec(settings)
-    run(settings, os.environ, os.environ.pop(HANDED, ""), os.environ.pop(WITHOUT, ""))
+    run(settings, os.environ, notebook_of_session, os.environ.pop(HANDED, ""), os.environ.pop(WITHOUT, ""))
 
 
 def _install_kernelspec(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ MAY_IMPORT: Final = {
     "notebook": {"context", "kernel", "server", "session", "settings", "store", "text", *GROUND},
     "server": {"front", "session", "settings", "text", *GROUND},
     "front": set[str](),
-    "host": {"context", "doors", "front", "server", "session", "settings", "variables", *GROUND},
+    "host": {"context", "doors", "front", "notebook", "server", "session", "settings", "variables", *GROUND},
     "session": {"context", "kernel", "policy", "settings", "store", "text", "variables", *GROUND},
     "store": {"text", *GROUND},
     "kernel": {"kernel_code", "policy", "settings", "text", *GROUND},

@@ -22,7 +22,13 @@ from mcp.server.lowlevel import Server
 from mcp.types import JSONRPCRequest
 
 from rlm_kernel_mcp.server.log_stream import LogStream
-from rlm_kernel_mcp.server.mcp_server import LazyRegistry, build_server, open_registry
+from rlm_kernel_mcp.server.mcp_server import (
+    LazyRegistry,
+    WriteNotebook,
+    build_server,
+    offer_resources,
+    open_registry,
+)
 from rlm_kernel_mcp.server.transport.stdio import stdio_streams
 from rlm_kernel_mcp.session.callers.caller import Caller, give_to
 from rlm_kernel_mcp.settings import Settings, doubts
@@ -52,10 +58,11 @@ async def _open_for_good(settings: Settings) -> Registry:
     return registry
 
 
-async def serve(settings: Settings, handed: Sequence[int] = ()) -> None:
+async def serve(settings: Settings, notebook: WriteNotebook, handed: Sequence[int] = ()) -> None:
     """Serve until the transport has no client left or a signal comes.
 
-    `handed`: what the front was given that this process has been: the page of its connection, and open roots.
+    `notebook`: writes that of a session. `handed`: what the front was given that this process has been: the page of its
+    connection, and open roots.
     """
     spoken = anyio.Event()
     page, *roots = handed or (None,)
@@ -73,6 +80,7 @@ async def serve(settings: Settings, handed: Sequence[int] = ()) -> None:
         asks_models=settings.subcalls.is_open_world,
         is_answered=settings.subcalls.is_answered,
     )
+    offer_resources(server, lambda _ctx: caller, notebook)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_on_signal, tasks.cancel_scope)
         await _serve_stdio(server, spoken, tasks, page)  # the transport: it is chosen here and nowhere else
@@ -87,7 +95,13 @@ async def _serve_stdio(server: Server[LazyRegistry], spoken: anyio.Event, tasks:
         await server.run(read_side, write_side, server.create_initialization_options())
 
 
-def run(settings: Settings, environ: Mapping[str, str], handed: str = "", without_host: str = "") -> NoReturn:
+def run(
+    settings: Settings,
+    environ: Mapping[str, str],
+    notebook: WriteNotebook,
+    handed: str = "",
+    without_host: str = "",
+) -> NoReturn:
     """Entry of `rlm-kernel-mcp serve`: serves, and ends the process. `environ`: what the settings were made from.
 
     `handed`: the descriptors for `serve`, as text. `without_host`: why a front has become this process.
@@ -106,7 +120,7 @@ def run(settings: Settings, environ: Mapping[str, str], handed: str = "", withou
     for doubt in doubts(environ, settings):
         log.warning("%s", doubt)
     try:
-        anyio.run(serve, settings, descriptors)
+        anyio.run(serve, settings, notebook, descriptors)
     except BaseException:
         log.exception("the server ended")
         out.finish(LOG_DEADLINE_S)

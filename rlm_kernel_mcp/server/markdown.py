@@ -147,12 +147,12 @@ def final(report: reports.FinalReport, max_chars: int) -> str:
     return "\n\n".join([head, fenced(report.final_answer), *notes, *cites, used, *hashes])
 
 
-def trace(page: TracePage, max_chars: int) -> str:
-    """Page of `rlm_get_trace`. `max_chars`: of all footnotes."""
+def trace(page: TracePage, max_chars: int, rest: str = "rlm_get_trace with offset {}") -> str:
+    """Page of `rlm_get_trace`. `max_chars`: of all footnotes. `rest`: what gives the rest, from a place on."""
     parts = [event(one, max_chars) for one in page.events] or ["No events in this range."]
     parts += [page.note] if page.note else []
     if page.next_offset is not None:
-        parts.append(f"The rest: rlm_get_trace with offset {page.next_offset}.")
+        parts.append(f"The rest: {rest.format(page.next_offset)}.")
     return "\n\n".join(parts)
 
 

@@ -2,7 +2,8 @@
 
 Is: what is listed, how a call reaches its tool, progress while it waits, and the registry's life between the first and
 the last message. Is not: a process or a transport (`app.py`), nor a tool (`tools.py`).
-Above: `app.py`, which runs it over a transport. Below: `tools.py`, `session/registry.py` (imported in the background).
+Above: `app.py`, which runs it over a transport. Below: `tools.py`, `offered/resources.py`, `session/registry.py`
+(imported in the background).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from mcp.types import (
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.errors import RlmError
-from rlm_kernel_mcp.server import descriptions, tools
+from rlm_kernel_mcp.server import descriptions, markdown, tools
+from rlm_kernel_mcp.server.offered import session_view
+from rlm_kernel_mcp.server.offered.resources import Resources, Written
 from rlm_kernel_mcp.server.validation import NO_OBJECT
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.callers.profiles import Profiles
@@ -57,6 +60,8 @@ CLIENT_CHARS_MAX: Final = 200
 
 OpenRegistry = Callable[[], Awaitable["Registry"]]
 OfSession = Callable[[str], Awaitable["Registry"]]
+WriteNotebook = Callable[["Registry", str], Awaitable[tuple[str, int]]]
+"""`notebook/asked.py`, as far as it is known here."""
 
 
 class LazyRegistry:
@@ -171,12 +176,19 @@ def build_server(
     return server
 
 
+def offer_resources(server: Server[LazyRegistry], caller_of: CallerOf, notebook: WriteNotebook) -> None:
+    """Have a server offer each session's trace and notebook. `notebook`: writes one, and lies above all of this."""
+    Resources(caller_of, Written(markdown.trace, notebook)).offer(server)
+
+
 async def _list_tools(
     ctx: Context, _params: PaginatedRequestParams | None, *, asks_models: bool, is_answered: bool
 ) -> ListToolsResult:
     # Only now: an import in the background would slow down `initialize`, which clients time.
     ctx.lifespan_context.warm()
-    return ListToolsResult(tools=[row.listed(asks_models=asks_models, is_answered=is_answered) for row in tools.TABLE])
+    rows = [row.listed(asks_models=asks_models, is_answered=is_answered) for row in tools.TABLE]
+    shows_pages = session_view.is_shown_by(ctx.session.client_capabilities)
+    return ListToolsResult(tools=session_view.with_page(rows) if shows_pages else rows)
 
 
 async def _call_tool(

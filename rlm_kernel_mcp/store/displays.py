@@ -71,6 +71,10 @@ class DisplayRows:
         by_number = {row[0]: row[1:] for row in found if type(row[0]) is int}
         return [_row((session_id, event, number), by_number[number]) for number in sorted(by_number)]
 
+    def kept_bytes(self, session_id: str) -> int:
+        """How much a session has displayed that is kept."""
+        return sum(size or 0 for (size,) in self._database.read_apart(_USED, (session_id,)))
+
     def damaged(self) -> int:
         """How many are not what was written. It reads all, step by step: call it in a thread."""
         return sum(row.is_damaged for event in self._events() for row in self.of(*event))

@@ -3,7 +3,7 @@
 Is: its server over its own pipes, and the ends: of its input, of its front, of the process that started that. Is not:
 the handshake (`door.py`), what it may open (`client.py`), or what carries messages
 (`server/transport/connection.py`). Above: `serving.py`. Below: `client.py`, `server/mcp_server.py`,
-`server/transport/connection.py`, `entry/rights.py`.
+`server/transport/connection.py`, `entry/rights.py`, `notebook/asked.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from rlm_kernel_mcp.host.entry.confinement import Peer
 from rlm_kernel_mcp.host.entry.rights import checked
 from rlm_kernel_mcp.host.entry.verbs import Serve
 from rlm_kernel_mcp.host.kinds.client import Clients, settings_of
+from rlm_kernel_mcp.notebook.asked import notebook_of_session
 from rlm_kernel_mcp.server.app import end_of_starter, patience
-from rlm_kernel_mcp.server.mcp_server import build_server
+from rlm_kernel_mcp.server.mcp_server import build_server, offer_resources
 from rlm_kernel_mcp.server.transport.client_log import logged_at
 from rlm_kernel_mcp.server.transport.connection import serve_connection
 from rlm_kernel_mcp.settings import doubts
@@ -64,6 +65,7 @@ class Pipes:
                 asks_models=settings.subcalls.is_open_world,
                 is_answered=settings.subcalls.is_answered,
             )
+            offer_resources(server, lambda _ctx: caller, notebook_of_session)
             with contextlib.closing(caller):
                 async with logged_at(rights.stderr), anyio.create_task_group() as tasks:
                     tasks.start_soon(end_with, connection, tasks.cancel_scope)
