@@ -67,6 +67,7 @@ rest (jedi, debugpy, the lexers of Pygments, pip), which would take 35 MB. pytes
 GROUPS: Final = {
     "check": Environment(".venv", "dev", beside=CORE.extras),
     "openai": Environment(".venv", "openai", beside=CORE.extras),
+    "otel": Environment(".venv", "otel", ("constraints.txt", "constraints-otel.txt"), beside=CORE.extras),
     "lab": Environment(".venv-lab", "clients,console", ("constraints.txt", "constraints-lab.txt")),
     "data": Environment(".venv-data", "data,console", ("constraints.txt", "constraints-data.txt")),
 }
@@ -77,6 +78,7 @@ DESCRIPTIONS: Final = {
     "claude": "the program claude, for the tests of the backend of that name (needs npm)",
     "axe": "axe-core, for the tests of the live page (needs npm)",
     "openai": "the client of the backend openai, for tests/endpoints and for questions to an endpoint",
+    "otel": "OpenTelemetry's SDK and exporter, for tests/telemetry and for spans to a collector",
     "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, for tests/lab and tests/clients",
     "data": "numpy, pandas, pyarrow, matplotlib, for the kernelspec rlm-python-data and tests/data",
 }

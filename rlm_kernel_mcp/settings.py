@@ -22,6 +22,7 @@ from rlm_kernel_mcp.text.home_directory import own_home, with_home
 from rlm_kernel_mcp.variables.claude import NOT_FOUND
 from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS, SubcallSettings, load_subcall_settings
 from rlm_kernel_mcp.variables.table import ELSEWHERE, OF_ENDPOINTS, PREFIX, TABLE, known_values, listed, whole
+from rlm_kernel_mcp.variables.telemetry import NO_TELEMETRY, TelemetrySettings, load_telemetry_settings
 
 IMAGE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
@@ -60,6 +61,7 @@ class Settings:
     spool_gb: int = 16
     subcalls: SubcallSettings = NO_SUBCALLS
     """Who answers its sessions' questions, with which key, and what that may cost."""
+    telemetry: TelemetrySettings = NO_TELEMETRY
     chosen: frozenset[str] = frozenset()
     """The variables that were set, by the environment or an option. Where one was not set that the kernelspec's policy
     has too (imports, memory), the policy's value holds."""
@@ -144,6 +146,7 @@ def load_settings(
         host_wait_s=whole(values, "RLM_HOST_WAIT_S", 10, 1, 3600, "seconds"),
         spool_gb=whole(values, "RLM_SPOOL_GB", 16, 1, 65_536, "GB"),
         subcalls=load_subcall_settings(values, environ, working_dir, home),
+        telemetry=load_telemetry_settings(values, environ),
         chosen=frozenset(values),
     )
 
@@ -179,6 +182,8 @@ def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> I
         return  # the image has modules of its own
     if isinstance(settings, Settings):
         yield from _doubts_of_backend(settings.subcalls, settings.chosen)
+        if settings.telemetry.is_on and importlib.util.find_spec("opentelemetry.sdk") is None:
+            yield f"RLM_OTEL needs the packages of the extra otel, which are not installed for {sys.executable}."
     for name in settings.imports:
         top = name.partition(".")[0]
         if importlib.util.find_spec(top) is None:  # this imports nothing: the name has no dot

@@ -122,6 +122,8 @@ async def call_tool(registry: Registry, tool: str, **arguments: Any) -> dict[str
     context: Any = SimpleNamespace(
         lifespan_context=LazyRegistry(opened),
         meta={"progress_token": 1},
+        request_id=1,
+        protocol_version="2025-06-18",
         session=SimpleNamespace(report_progress=report_progress, client_params=None),
     )
     result = await mcp_server._call_tool(context, CallToolRequestParams(name=tool, arguments=arguments))

@@ -26,11 +26,12 @@ MAY_IMPORT: Final = {
     "lab": {"kernel", "session", "store", "text", *GROUND},
     "doors": {"front", "server", "session", "settings", "text", "variables", *GROUND},
     "watching": {"doors", "front", "kernel", "session", "store", "text", *GROUND},
+    "telemetry": {"text", "variables", *GROUND},
     "notebook": {"context", "kernel", "server", "session", "settings", "store", "text", *GROUND},
-    "server": {"front", "session", "settings", "text", *GROUND},
+    "server": {"front", "session", "settings", "telemetry", "text", *GROUND},
     "front": set[str](),
     "host": {"context", "doors", "front", "notebook", "server", "session", "settings", "variables", *GROUND},
-    "session": {"context", "kernel", "policy", "settings", "store", "text", "variables", *GROUND},
+    "session": {"context", "kernel", "policy", "settings", "store", "telemetry", "text", "variables", *GROUND},
     "store": {"text", *GROUND},
     "kernel": {"kernel_code", "policy", "settings", "text", *GROUND},
     "context": {"policy", "text", *GROUND},
@@ -152,6 +153,7 @@ THIRD_PARTY: Final = {
     "policy": {"pydantic"},
     "watching": {"anyio", "sse_starlette", "starlette", "uvicorn"},
     "session": {"ahocorasick_rs", "httpx2", "openai", "rapidfuzz"},
+    "telemetry": {"opentelemetry", "requests"},
     "in_kernel": {
         "IPython",
         "ahocorasick_rs",
@@ -174,6 +176,8 @@ LATE: Final = {
     "jupyter_core",
     "jupyter_server",
     "openai",
+    "opentelemetry.sdk",
+    "requests",
     "rich",
     "sqlite3",
     "tornado",
@@ -327,7 +331,8 @@ def test_nothing_of_jupyter_is_imported_before_it_is_needed(entry: str) -> None:
     loaded = subprocess.run(
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    found = LATE & {name.partition(".")[0] for name in loaded.stdout.split()}
+    names = {*loaded.stdout.split()}
+    found = LATE & (names | {name.partition(".")[0] for name in names})
     assert found == (set() if entry in ("server.app", "commands.lab") else {"sqlite3"})  # in which the record is
 
 

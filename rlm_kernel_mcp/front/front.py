@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WORD = b"rlm-host 1"
 """The protocol between fronts and hosts. It is frozen: a front of an old version may stay for days."""
 PASSED_ON = ("RLM_", "JUPYTER_", "HOME", "TZ", "XDG_DATA_HOME", "XDG_STATE_HOME")  # how what a host hears of begins
-PROOF_NAME = "host.proof"
+PROOF_NAME, ASKS_MORE = "host.proof", {"RLM_SUBCALL_BACKEND", "RLM_OTEL"}  # what may have it hear of more than that
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 NAMESPACES = ("mnt", "user", "pid", "net", "ipc", "uts", "cgroup")
 STATUS = ("Uid", "Gid", "Groups", "NoNewPrivs", "Seccomp", "Seccomp_filters")
@@ -202,7 +202,7 @@ class Place:
 
     def hand_over(self, sock: _socket.socket, page: int, options: list[str], opened: list[int]) -> None:
         """Have the host serve our client. Raises: NoHost, ConnectionError, as `introduced`; OSError."""
-        heard = ours("needed")["heard"](PASSED_ON, self.environ) if "RLM_SUBCALL_BACKEND" in self.environ else PASSED_ON
+        heard = ours("needed")["heard"](PASSED_ON, self.environ) if ASKS_MORE & self.environ.keys() else PASSED_ON
         said = [os.fsencode(f"{k}={v}") for k, v in self.environ.items() if k.startswith(heard)]
         data = b"\0".join([self.introduced(sock, b"serve"), *said, *(b"--" + name.encode() for name in options)])
         os.makedirs(self.state, 0o700, exist_ok=True)

@@ -1,7 +1,7 @@
-"""What a host hears of a client's keys and proxies: where a backend for questions needs them, and never else.
+"""What a host hears of a client's keys and proxies: where a backend for questions or a collector needs them alone.
 
-Is: names, for both ends. Is not: what they mean (`variables/subcalls.py`). `front.py` loads this file where a backend
-is set.
+Is: names, for both ends. Is not: what they mean (`variables/subcalls.py`, `variables/telemetry.py`). `front.py` loads
+this file where a backend or spans are set.
 """
 
 NEEDED = {
@@ -42,6 +42,10 @@ NEEDED = {
 }
 
 
+OF_SPANS = ("OTEL_",)
+
+
 def heard(always: "tuple[str, ...]", environ: "dict[str, str]") -> "tuple[str, ...]":
     """How the variables begin of which a host hears. `always`: those of every client."""
-    return always + NEEDED.get(environ.get("RLM_SUBCALL_BACKEND", ""), ())
+    more = OF_SPANS if environ.get("RLM_OTEL") in ("on", "texts") else ()
+    return always + NEEDED.get(environ.get("RLM_SUBCALL_BACKEND", ""), ()) + more

@@ -41,6 +41,7 @@ from rlm_kernel_mcp.session.callers.profiles import Profiles
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.telemetry.spans import Request
 from rlm_kernel_mcp.text.safe_text import safe_text
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def build_server(
         on_list_tools=partial(_list_tools, asks_models=asks_models, is_answered=is_answered),
         on_call_tool=partial(_call_tool, caller_of=caller_of),
     )
-    # The SDK's own middleware makes a tracing span for each call; nobody collects them here.
+    # The SDK's own middleware makes a tracing span for each message, for whatever the whole process collects; ours are
+    # those of a registry (`telemetry/`).
     server.middleware[:] = [_accept_any_arguments(on_message)]
     return server
 
@@ -198,7 +200,8 @@ async def _call_tool(
     if row is None:
         known = ", ".join(tools.BY_NAME)
         raise MCPError(INVALID_PARAMS, f"There is no tool {safe_text(params.name[:64])!r}; the tools are: {known}.")
-    waiting = tools.Waiting()
+    came = Request(ctx.meta, "" if ctx.request_id is None else str(ctx.request_id), ctx.protocol_version)
+    waiting = tools.Waiting(request=came)
     caller = _introduced(ctx, caller_of(ctx))
     answering = tools.answer(row, ctx.lifespan_context.get, caller, params.arguments or {}, waiting)
     if ctx.meta is None or "progress_token" not in ctx.meta:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp.types import CallToolResult, Tool, ToolAnnotations
@@ -22,6 +22,7 @@ from rlm_kernel_mcp.session.callers.elsewhere import answered_elsewhere
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.telemetry.spans import Request
 
 if TYPE_CHECKING:
     # Only the type: the registry brings jupyter_client, and the server answers `initialize` before that.
@@ -35,10 +36,12 @@ GetRegistry = Callable[[str | None], Awaitable["Registry"]]
 
 @dataclass(slots=True)
 class Waiting:
-    """What a call waits for, for whoever tells its client."""
+    """What a call waits for, for whoever tells its client; and how it came."""
 
     look: Callable[[], tuple[int, int] | None] = lambda: None
     """Bytes of a context that are loaded, and bytes in all; None where it waits for something else."""
+    request: Request = field(default_factory=Request)
+    """The call as it came, for the span of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,8 @@ async def answer(
         call = Call(await get_registry(session_id), caller, waiting or Waiting())
         if session_id is not None:
             call.waiting.look = lambda: call.registry.load_progress(session_id)
-        return await row.call(call, request)
+        with call.registry.spans.called(row.name, call.waiting.request):
+            return await row.call(call, request)
     except RlmError as error:
         log.info("%s refused: %s", row.name, error.code)
         return responses.failure(error, form)

@@ -279,6 +279,7 @@ class Handles:
         """Let other servers have a session, as soon as its record is written."""
         held = self._locks.pop(session_id, None) or _Held()
         self.opened_by.pop(session_id, None)
+        self._shared.spans.left(session_id)
         self._writer.do(session_id, lambda: self._let_go(session_id, held.lock))
 
     def _let_go(self, session_id: str, lock: SessionLock | None) -> None:

@@ -49,6 +49,7 @@ from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.upkeep import keep_up
 from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.telemetry.spans import Spans
 
 log = logging.getLogger(__name__)
 CLOSE_S: Final = 4.0
@@ -76,14 +77,14 @@ class Registry:
         self._writer = Writer(store)
         shared = (settings, starter.policy, self._pool, self._slots, store, self._writer)
         loaders = loaders_of(self._pool, starter.policy, settings)
-        self._board = switchboard_of(settings, store, self._writer, is_hosted=feeds is not None)
-        self._calls = FunctionBoard(store, self._writer, self._board)
-        self._shared = ServerResources(*shared, loaders, feeds or Feeds(), self._board, calls=self._calls)
+        self.spans = spans = Spans(settings.telemetry)
+        self._board = switchboard_of(settings, store, self._writer, spans, is_hosted=feeds is not None)
+        self._calls = FunctionBoard(store, self._writer, self._board, spans)
+        self._shared = ServerResources(*shared, loaders, feeds or Feeds(), self._board, calls=self._calls, spans=spans)
         self.handles = Handles(self._shared)
         self._sessions = self.handles.sessions
         open_children(self._board, self, self._shared)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._closed = False
+        self._tasks, self._closed = list[asyncio.Task[None]](), False
         self.own = Caller.of("", settings)  # last: nobody closes it where something of the above fails
         """Who calls where nobody is named."""
 
@@ -105,6 +106,8 @@ class Registry:
                 log.warning("%s", store.problem)
             limit_mb = starter.policy.limits.memory_mb  # the kernelspec's, where no setting names one
             registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store, slots, feeds)
+            undo.callback(registry.own.close)
+            await registry.spans.open()
             undo.pop_all()
         registry._pool.warm()
         idle_watch = watch_all(registry._sessions, settings.idle_timeout_s, registry.handles.let_go)
@@ -126,9 +129,8 @@ class Registry:
         `caller`: who asks; None: somebody with the settings of this registry.
         Raises: ContextNotFound, ContextDenied, ContextTooLarge, InvalidInput, KernelStartFailed, SandboxUnavailable.
         """
-        options = options or Options()
+        options, caller = options or Options(), caller or self.own
         check_name("context_name", options.name, asking=options.asking(is_answered=self._board is not None))
-        caller = caller or self.own
         given = Given(context_text, None if context_paths is None else tuple(context_paths))
         source = ContextSource.of(given, options, caller)
         session_id = new_session_id()
@@ -284,10 +286,9 @@ class Registry:
         self._closed = True
         self.own.close()
         with ExitStack() as ends:  # called from the last to the first, each of them whatever another raises
-            for end in (self._run_dir.remove, self.store.close, self._writer.close):
+            for end in (self._run_dir.remove, self.store.close, self._writer.close, self.handles.give_all_back):
                 ends.callback(end)
-            for end in (self.handles.give_all_back, self._starter.close):
-                ends.callback(end)
+            ends.callback(self._starter.close)
             for task in self._tasks:
                 task.cancel()
             self._pool.stop()
@@ -296,3 +297,4 @@ class Registry:
             self._starter.stop()  # a fork that was asked for would have seconds to say who it is
             await self._pool.close()
             await all_ended(CLOSE_S)
+            await self.spans.close()

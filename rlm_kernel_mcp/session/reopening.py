@@ -45,6 +45,7 @@ from rlm_kernel_mcp.store.pruning import ABANDONED, ENDED
 from rlm_kernel_mcp.store.reading import damaged_record
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.telemetry.spans import Spans
 
 OFFERED_BEFORE: Final = ("context", "documents", "scratch")
 """The names on offer in a session whose record was written before records had them."""
@@ -74,6 +75,7 @@ class ServerResources:
     calls: FunctionBoard | None = None
     """The same of calls of functions; None: none is made."""
     room: QuestionRoom = field(default_factory=QuestionRoom)
+    spans: Spans = field(default_factory=Spans)
 
     @property
     def means(self) -> Means:
@@ -100,7 +102,8 @@ def reopen(
 
 def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots | None, *, is_new: bool) -> Session:
     account = _account(record)
-    telling = Telling(record.session_id, shared.feeds)
+    spans = shared.spans.of_session(record.session_id, record.parent or "")
+    telling = Telling(record.session_id, shared.feeds, spans)
     journal = Journal(shared.store, record.session_id, shared.outcomes, shared.writer, telling)
     file = SnapshotFile(shared.settings.state_dir, record.session_id, shared.policy.snapshots, is_new=is_new)
     reference: dict[str, Any] = json.loads(record.context_ref)
@@ -121,6 +124,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
         contexts,
         offered=tuple(reference.get("names", OFFERED_BEFORE)),
         answering=_answering(record, shared, account, of_record(reference), is_new=is_new),
+        spans=spans,
     )
     session = Session(record.session_id, account, contexts, recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at
@@ -139,7 +143,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
         return session
     if is_new:
         if record.parent is not None:
-            session.kernel.is_first, session.kernel.gone_reason = True, FIRST_LACKS
+            recovery.is_first, session.kernel.gone_reason = True, FIRST_LACKS
         return session
     if record.kernel_pid:
         extra = {}  # of an earlier kernel

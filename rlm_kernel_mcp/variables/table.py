@@ -54,6 +54,12 @@ TABLE: Final = (
     ),
     Setting("RLM_HOST_WAIT_S", "seconds that a client waits for a host before it has its own server", "10"),
     Setting("RLM_HOST_DIR", "directory of the hosts' sockets, short and of this user alone", "below /tmp"),
+    Setting(
+        "RLM_OTEL",
+        "whether spans of sessions, steps and questions go to a collector, and whether texts go along",
+        "off",
+        ("off", "on", "texts"),
+    ),
     Setting("RLM_SPOOL_GB", "disk in RLM_STATE_DIR for contexts that memory cannot hold, in GB", "16"),
     Setting(
         "RLM_SUBCALL_BACKEND",

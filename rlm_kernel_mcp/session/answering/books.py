@@ -97,6 +97,8 @@ class StoreBooks:
         """By session, rows of this server's."""
         self._waiting: dict[str, _Group] = {}
         """By session, what is to be written next."""
+        self.told: Callable[[str, Entry, Facts], None] = lambda session_id, entry, facts: None
+        """Told of each question that is booked."""
 
     def kept_at_once(self, keys: Sequence[str]) -> Mapping[str, Kept] | None:
         """The answers that are kept under some keys; None: that would have to be waited for."""
@@ -130,6 +132,7 @@ class StoreBooks:
             if self._unsent[session_id] > UNSENT_MAX:
                 return 0
         row_id = self._store.mint()
+        self.told(session_id, entry, self._facts)
         # Calls of functions come by the thousand too, and nobody has paid for them.
         group = self._of(session_id, soon=entry.spent.attempts > 0 and entry.question.kind != "function")
         group.rows.append((row_id, entry, self._now_iso()))

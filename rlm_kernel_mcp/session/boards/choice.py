@@ -21,23 +21,28 @@ from rlm_kernel_mcp.session.children.protocol import Way
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.telemetry.spans import Spans
 from rlm_kernel_mcp.variables.subcalls import SubcallSettings
 
 
-def switchboard_of(settings: Settings, store: Store, writer: Writer, *, is_hosted: bool = True) -> Nest | None:
+def switchboard_of(
+    settings: Settings, store: Store, writer: Writer, spans: Spans, *, is_hosted: bool = True
+) -> Nest | None:
     """Who answers; None: nobody does. `is_hosted`: several clients share this process, so that each can answer."""
     wanted = settings.subcalls
-    board = _board_of(wanted, store, writer, is_hosted=is_hosted)
+    board = _board_of(wanted, store, writer, spans, is_hosted=is_hosted)
     way: Way = ByAgent() if wanted.backend == "agent" else Loop()
     return None if board is None else Nest(board, wanted.depth, way)
 
 
 def _board_of(
-    wanted: SubcallSettings, store: Store, writer: Writer, *, is_hosted: bool
+    wanted: SubcallSettings, store: Store, writer: Writer, spans: Spans, *, is_hosted: bool
 ) -> Switchboard | AgentBoard | None:
 
     def books_of(facts: Facts) -> StoreBooks:
-        return StoreBooks(store, writer, facts, is_cached=wanted.is_cached, day_max=wanted.day_max)
+        books = StoreBooks(store, writer, facts, is_cached=wanted.is_cached, day_max=wanted.day_max)
+        books.told = spans.asked
+        return books
 
     if wanted.backend == "none":
         return None

@@ -19,6 +19,7 @@ from rlm_kernel_mcp.session.functions.offered import HostFunction
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.store.writer import Writer
+from rlm_kernel_mcp.telemetry.spans import Spans
 
 FACTS: Final = Facts(name="functions", where="", model="", how="")
 
@@ -36,10 +37,14 @@ class ModelBoard(Protocol):
 class FunctionBoard:
     """One registry's. Belongs to its event loop."""
 
-    def __init__(self, store: Store, writer: Writer, models: ModelBoard | None = None) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, models: ModelBoard | None = None, spans: Spans | None = None
+    ) -> None:
         """`models`: through which questions to a model are answered, which is written and ended with this."""
         self._store, self._models = store, models
         self._books = StoreBooks(store, writer, FACTS, is_cached=False, day_max=0)
+        if spans is not None:
+            self._books.told = spans.asked
 
     def answers(
         self, session_id: str, offered: Sequence[HostFunction], models: Answers | None, *, is_new: bool = False

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rlm_kernel_mcp.context.payload import Payload
 from rlm_kernel_mcp.context_wire import LoadContextReply
@@ -27,8 +27,12 @@ from rlm_kernel_mcp.session.reports import LossReport, Variable
 from rlm_kernel_mcp.session.snapshots.restoring import Effort, Losses, SnapshotRestorer
 from rlm_kernel_mcp.session.snapshots.states import Restoring, RestoringEvent
 from rlm_kernel_mcp.session.snapshots.taking import SnapshotTaker
+from rlm_kernel_mcp.telemetry.spans import restoring
 from rlm_kernel_mcp.text.markup import code
 from rlm_kernel_mcp.text.safe_text import safe_text
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.telemetry.recording import SessionSpans
 
 NAMES_KEPT_MAX: Final = 2_000
 NOT_LOADED_YET: Final = "it is not loaded yet"
@@ -90,6 +94,9 @@ class Recovery:
     """What the session's kernels have claimed."""
     answering: Answering = field(default_factory=Nobody)
     """Who answers what the session's code asks."""
+    is_first: bool = False
+    """Whether the next kernel replaces none."""
+    spans: SessionSpans | None = None
 
     def note_bound(self, step: int, updated: Iterable[Variable]) -> None:
         """Remember what a step bound."""
@@ -109,6 +116,12 @@ class Recovery:
             KernelStartFailed, SandboxUnavailable, KernelDied.
             RestoreStopped: the caller gave up the values' return.
         """
+        with restoring(None if self.is_first else self.spans) as told:
+            kernel, loss = await self._fresh_kernel(reason, last_step, effort)
+            told(len(loss.names), len(loss.restored))
+        return kernel, loss
+
+    async def _fresh_kernel(self, reason: str, last_step: int, effort: Effort) -> tuple[Kernel, LossReport]:
         await self.snapshots.settle()
         try:
             kernel, filled = await self._filled(last_step, effort)

@@ -67,8 +67,6 @@ class SessionKernel:
         self.gone_reason = "the kernel was gone"
         self._readers = 0
         self._way_to_ask = WayToAsk(recovery)
-        self.is_first = False
-        """Whether the next kernel replaces none."""
         self.last_step = 0
         """Index of the last step that ended with the kernel alive."""
 
@@ -244,10 +242,10 @@ class SessionKernel:
             # Owed also where it failed: else values that end every kernel would cost processor time for nothing.
             self._restoring_ms += effort.used_ms if effort.used_ms > FREE_MS else 0
         self.adopt(kernel)
-        if not self.is_first or loss.names:  # a first one that lacks nothing restores nothing
+        if not self.recovery.is_first or loss.names:  # a first one that lacks nothing restores nothing
             self._loss = joined(self._loss, loss)
             self._observer.on_kernel_restored(loss)
-        self.is_first = False
+        self.recovery.is_first = False
         return kernel
 
     @property

@@ -146,7 +146,7 @@ class Journal:
         summary += f"; cites {counted(count, 'passage')}" if (count := len(evidence["citations"])) else ""
         row = self._row("finalize", step, reason, summary, account)
         row.id, row.extra = self._store.mint(), json.dumps({EVIDENCE: evidence})
-        self.telling.final = row
+        self.telling.answered(row)
         self._write(lambda: self._store.add_final(row, answer), len(answer) + len(row.extra))
 
     def step_begins(self, index: int, code: str, account: Account) -> int:

@@ -1,14 +1,14 @@
-"""What one session tells of itself, if anybody watches it.
+"""What one session tells of itself, if anybody watches it, or its user wants spans.
 
-Is: what happens, as events. Each of these calls looks up one name where nobody watches, and does nothing more. Is not:
-who watches (`feeds.py`), or what an event has (`events.py`). Above: `session/session.py`, `session/execution.py`,
-`session/trace/journal.py`. Below: `feeds.py`, `events.py`.
+Is: what happens, as events. Each of these calls looks up two names where nobody does, and does nothing more. Is not:
+who watches (`feeds.py`), or what an event (`events.py`) or a span has (`telemetry/`). Above: `session/session.py`,
+`session/execution.py`, `session/trace/journal.py`. Below: `feeds.py`, `events.py`.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.session.account import Account
@@ -19,6 +19,9 @@ from rlm_kernel_mcp.session.watching.events import SAID_CHARS, Recorded, Refused
 from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.session.watching.live_output import begin_of
 from rlm_kernel_mcp.store.store import EventRow
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.telemetry.recording import SessionSpans
 
 Kind = Literal["opened", "context_added", "step", "interrupt", "restore", "final"]
 KINDS: Final[dict[str, Kind]] = {
@@ -35,9 +38,9 @@ KINDS: Final[dict[str, Kind]] = {
 class Telling:
     """One session's."""
 
-    def __init__(self, session_id: str, feeds: Feeds | None = None) -> None:
-        """`feeds`: of the process; None: nobody can watch."""
-        self._session_id, self._feeds = session_id, feeds or Feeds()
+    def __init__(self, session_id: str, feeds: Feeds | None = None, spans: SessionSpans | None = None) -> None:
+        """`feeds`: of the process; None: nobody can watch. `spans`: the session's; None: they are not wanted."""
+        self._session_id, self._feeds, self._spans = session_id, feeds or Feeds(), spans
         self.final: EventRow | None = None
         """The final answer's row, until the record has it."""
         self._step: RunningStep | None = None
@@ -49,6 +52,8 @@ class Telling:
 
     def recorded(self, row: EventRow, loss: LossReport | None = None) -> None:
         """A row that is whole goes into the record. `loss`: of a restore."""
+        if self._spans is not None and row.action == "init_context":
+            self._spans.begin(is_new=True)
         if (feed := self._feeds.of(self._session_id)) is not None and row.action in KINDS:
             event = _of_row(row)
             feed.publish(event if loss is None else event | loss_fields(loss))  # type: ignore[arg-type]
@@ -56,6 +61,8 @@ class Telling:
     def step_begins(self, step: RunningStep) -> None:
         """Its row is written, or will be before its code runs."""
         self._step = step
+        if self._spans is not None:
+            self._spans.step_begins(step.index, step.code)
         if (feed := self._feeds.of(self._session_id)) is not None:
             feed.publish(begin_of(step))
             feed.follow(step)
@@ -63,6 +70,8 @@ class Telling:
     def step_ended(self, step: RunningStep, outcome: Outcome, account: Account) -> None:
         """The record has the step's end, or cannot have it now."""
         self._step = None  # with all of its output
+        if self._spans is not None:
+            self._spans.step_ended(step.index, outcome, used_of(account))
         if (feed := self._feeds.of(self._session_id)) is not None:
             feed.catch_up(step, is_over=True)
             feed.publish(
@@ -84,6 +93,12 @@ class Telling:
         if (feed := self._feeds.of(self._session_id)) is not None and account.stop is not None:
             used = used_of(account)
             feed.publish({"type": "limit", "id": str(row.id), "ts": row.ts, "limit": account.stop, "used": used})
+
+    def answered(self, row: EventRow) -> None:
+        """The final answer is taken, and its row on its way into the record."""
+        self.final = row
+        if self._spans is not None:
+            self._spans.finalized(row.result_status)
 
     def finalized(self) -> None:
         """The record has the final answer; it is told once."""

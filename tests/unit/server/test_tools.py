@@ -21,6 +21,7 @@ from rlm_kernel_mcp.session import reports
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.trace.reports import TracePage
 from rlm_kernel_mcp.settings import load_settings
+from rlm_kernel_mcp.telemetry.spans import Spans
 from rlm_kernel_mcp.variables.table import TABLE
 from tests.sessions import WAIT_S
 
@@ -36,6 +37,7 @@ class FailingRegistry:
     """Stands where the session layer stands, and fails in the ways that the real one cannot be made to."""
 
     def __init__(self) -> None:
+        self.spans = Spans()
         self.closed = 0
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()

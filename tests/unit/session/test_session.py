@@ -52,7 +52,7 @@ async def test_a_first_kernel_that_cannot_hold_the_context_says_so_in_its_step(f
     """As a child's does, which is made at its first use: else the step would say that there is no such name."""
     session, first = await fakes.open()
     first.process.end(3)
-    session.session.kernel.is_first = True
+    session.session.kernel.recovery.is_first = True
     short = {"status": "error", "ename": "MemoryError", "evalue": ""}
     fakes.starter.prepare = lambda kernel: kernel.says.update(
         {LOAD_CONTEXT: lambda asked: short if asked["source"] != "gone" else kernel.without_context()}
@@ -66,7 +66,7 @@ async def test_a_first_kernel_that_cannot_hold_the_context_says_so_in_its_step(f
 async def test_a_first_kernel_that_has_all_of_it_has_nothing_to_tell(fakes: Fakes) -> None:
     session, first = await fakes.open()
     first.process.end(3)
-    session.session.kernel.is_first = True
+    session.session.kernel.recovery.is_first = True
     assert (await session.ok("context")).lost is None
 
 

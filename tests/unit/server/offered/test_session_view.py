@@ -19,6 +19,7 @@ from rlm_kernel_mcp.server import tools
 from rlm_kernel_mcp.server.mcp_server import LazyRegistry, build_server, offer_resources
 from rlm_kernel_mcp.server.offered import session_view
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
+from rlm_kernel_mcp.telemetry.spans import Spans
 from tests.sessions import WAIT_S
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ PAGE = TracePage((TraceEvent("2026-11-30T10:00:00.000Z", 1, "run_repl", "mcp", "
 
 class OneTrace:
     """Stands where the session layer stands, and has one page of a trace."""
+
+    def __init__(self) -> None:
+        self.spans = Spans()
 
     def load_progress(self, session_id: str) -> None:
         """Nothing is being loaded."""

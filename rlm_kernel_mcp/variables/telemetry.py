@@ -1,0 +1,163 @@
+"""Whether spans of a user's sessions go to a collector, where that is, and whether texts go along: consent again.
+
+Is: one setting of ours (`RLM_OTEL`) and OpenTelemetry's own variables, from a client's environment, checked. Is not: a
+span, nor any of OpenTelemetry (`telemetry/`). Above: `settings.py`. Below: `subcalls.py`.
+
+The consent is ours alone: many programs set OpenTelemetry's variables for all that they start, and mean themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.variables.subcalls import Secret
+
+DEFAULT_URL: Final = "http://localhost:4318"
+PATH: Final = "v1/traces"
+PROTOCOL: Final = "http/protobuf"
+SERVICE: Final = "rlm-kernel-mcp"
+TIMEOUT_S: Final = 10.0
+DELAY_MS: Final = 5_000
+COMPRESSIONS: Final = ("none", "gzip", "deflate")
+SAMPLERS: Final = tuple(
+    f"{parent}{which}" for parent in ("", "parentbased_") for which in ("always_on", "always_off", "traceidratio")
+)
+WRONG: Final = "Correct the setting, or unset RLM_OTEL."
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """What a client's user has switched on. As it stands here: nothing."""
+
+    is_on: bool = False
+    has_texts: bool = False
+    """Whether code, output, questions and answers go along."""
+    url: str = ""
+    headers: Secret | None = None
+    """As the variable has them; they may hold a key."""
+    timeout_s: float = TIMEOUT_S
+    delay_ms: int = DELAY_MS
+    """For how long spans are collected before they are sent."""
+    compression: str = "none"
+    ca_file: str = ""
+    client_key_file: str = ""
+    client_certificate_file: str = ""
+    sampler: str = "parentbased_always_on"
+    ratio: float = 1.0
+    resource: tuple[tuple[str, str], ...] = ()
+    """What the collector is told of this program, beside its name and version."""
+
+
+NO_TELEMETRY: Final = TelemetrySettings()
+
+
+def load_telemetry_settings(values: Mapping[str, str], environ: Mapping[str, str]) -> TelemetrySettings:
+    """What a client has set. Unless it is switched on nothing of OpenTelemetry's variables is read.
+
+    Args:
+        values: those of the table's variables, known to be among their choices.
+        environ: the client's environment, for OpenTelemetry's own variables.
+
+    Raises:
+        InvalidInput: one of those is wrong, or asks for what cannot be had.
+    """
+    wanted = values.get("RLM_OTEL", "off")
+    if wanted == "off" or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return NO_TELEMETRY
+    if (exporter := environ.get("OTEL_TRACES_EXPORTER", "otlp").strip()) == "none":
+        return NO_TELEMETRY
+    if exporter != "otlp":  # `console` would write between the messages of MCP
+        raise InvalidInput(f"OTEL_TRACES_EXPORTER={exporter!r}: spans go out by otlp, or none.", WRONG)
+    if (protocol := _of_traces(environ, "PROTOCOL") or PROTOCOL) != PROTOCOL:
+        raise InvalidInput(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r}: spans go out by {PROTOCOL} alone.", WRONG)
+    headers = _of_traces(environ, "HEADERS")
+    sampler, ratio = _sampler(environ)
+    return TelemetrySettings(
+        is_on=True,
+        has_texts=wanted == "texts",
+        url=_url(environ),
+        headers=Secret(headers) if headers else None,
+        timeout_s=_seconds(_of_traces(environ, "TIMEOUT")),
+        delay_ms=_delay_ms(environ.get("OTEL_BSP_SCHEDULE_DELAY", "").strip()),
+        compression=_compression(_of_traces(environ, "COMPRESSION")),
+        ca_file=_of_traces(environ, "CERTIFICATE"),
+        client_key_file=_of_traces(environ, "CLIENT_KEY"),
+        client_certificate_file=_of_traces(environ, "CLIENT_CERTIFICATE"),
+        sampler=sampler,
+        ratio=ratio,
+        resource=_resource(environ),
+    )
+
+
+def _of_traces(environ: Mapping[str, str], name: str) -> str:
+    """A variable of the exporter, by its name for traces or for all signals."""
+    return (environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or "").strip()
+
+
+def _url(environ: Mapping[str, str]) -> str:
+    own = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
+    base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip() or DEFAULT_URL
+    url = own or f"{base.rstrip('/')}/{PATH}"
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_right = False
+    if not is_right:
+        which = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" if own else "OTEL_EXPORTER_OTLP_ENDPOINT"
+        raise InvalidInput(f"{which} is not an address that begins with http:// or https://.", WRONG)
+    return url
+
+
+def _seconds(text: str) -> float:
+    if not text:
+        return TIMEOUT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3_600:
+        raise InvalidInput(f"OTEL_EXPORTER_OTLP_TIMEOUT={text!r} is not a number of seconds up to 3600.", WRONG)
+    return seconds
+
+
+def _delay_ms(text: str) -> int:
+    if not text:
+        return DELAY_MS
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:12]) <= 3_600_000:
+        raise InvalidInput(f"OTEL_BSP_SCHEDULE_DELAY={text!r} is not a number of milliseconds up to 3600000.", WRONG)
+    return int(text)
+
+
+def _compression(text: str) -> str:
+    if (found := text.lower() or "none") not in COMPRESSIONS:
+        known = ", ".join(COMPRESSIONS)
+        raise InvalidInput(f"OTEL_EXPORTER_OTLP_COMPRESSION={text!r} is not known; known values: {known}.", WRONG)
+    return found
+
+
+def _sampler(environ: Mapping[str, str]) -> tuple[str, float]:
+    name = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower() or NO_TELEMETRY.sampler
+    if name not in SAMPLERS:
+        known = ", ".join(SAMPLERS)
+        raise InvalidInput(f"OTEL_TRACES_SAMPLER={name!r} is not known; known values: {known}.", WRONG)
+    text = environ.get("OTEL_TRACES_SAMPLER_ARG", "").strip() or "1"
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise InvalidInput(f"OTEL_TRACES_SAMPLER_ARG={text!r} is not a number from 0 to 1.", WRONG)
+    return name, ratio
+
+
+def _resource(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """As OpenTelemetry has it: pairs that commas separate; a value may be written as in an address."""
+    pairs = (pair.partition("=") for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
+    found = {name.strip(): unquote(value.strip()) for name, sign, value in pairs if sign and name.strip()}
+    name = environ.get("OTEL_SERVICE_NAME", "").strip() or found.get("service.name") or SERVICE
+    return tuple((found | {"service.name": name}).items())
