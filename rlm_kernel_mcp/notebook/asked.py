@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
     from rlm_kernel_mcp.store.store import Store
 
-CHARS_MAX: Final = 10_000_000
-"""Of the file: a client holds it whole, and a JSON message around it."""
+CHARS_MAX: Final = 4_000_000
+"""Of the file, as of a final text: a client holds it whole, and a message is made of it in the loop of all clients."""
 ROW_CHARS: Final = 600
 """Of a question beside its answer, about."""
 

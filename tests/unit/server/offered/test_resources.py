@@ -57,9 +57,8 @@ class Sessions:
 
 def row(place: int) -> SessionSummary:
     counters = Counters(step_index=place)
-    return SessionSummary(
-        f"s_{place}", "idle", MOMENT, MOMENT, place, "text", 9, None, counters, None, question="secret", client="secret"
-    )
+    row = SessionSummary(f"s_{place}", "idle", MOMENT, MOMENT, place, "text", 9, counters)
+    return replace(row, question="secret", client="secret")
 
 
 async def notebook(_registry: Registry, session_id: str) -> tuple[str, int]:

@@ -45,15 +45,19 @@ class OneTrace:
         """There is nothing to end."""
 
 
-def offering(**options: bool) -> Server[LazyRegistry]:
+def offering(*, asks_models: bool = False, is_answered: bool = False) -> Server[LazyRegistry]:
     """The real server, with its resources."""
 
     async def open_registry() -> Registry:
         return cast("Registry", OneTrace())
 
-    server = build_server(open_registry, **options)
-    offer_resources(server, lambda _ctx: None, lambda registry, session_id: asyncio.sleep(0, ("", 0)))
+    server = build_server(open_registry, asks_models=asks_models, is_answered=is_answered)
+    offer_resources(server, lambda _ctx: None, no_notebook)
     return server
+
+
+async def no_notebook(_registry: Registry, _session_id: str) -> tuple[str, int]:
+    raise AssertionError
 
 
 def bare(*, asks_models: bool, is_answered: bool) -> Server[Any]:

@@ -31,7 +31,7 @@ async def test_a_session_from_its_opening_to_its_answer_is_one_tree(fakes: Fakes
     assert (is_below(first, whole), is_below(second, whole), is_below(restore, second)) == (True, True, True)
     assert [attributes_of(step)["rlm.step.status"] for step in (first, second)] == ["ok", "kernel_died"]
     assert attributes_of(restore)["rlm.restore.restored"] == 4
-    assert attributes_of(whole) | {"rlm.session.runtime_ms": 0} == {
+    assert {**attributes_of(whole), "rlm.session.runtime_ms": 0} == {
         "gen_ai.conversation.id": session.session_id,
         "rlm.session.reopened": False,
         "rlm.session.finish_reason": "completed",
