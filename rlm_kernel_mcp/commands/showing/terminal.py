@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.live import Live
+    from rich.text import Text
 
 Style = Literal["plain", "dim", "head", "code", "bad", "gone", "asked", "answer", "person"]
 Part = tuple[str, Style]
@@ -85,6 +88,16 @@ class Coloured:
         return f"{before}{text}{after}"
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C comes afterwards: rich, interrupted as it begins or ends to draw, cannot be ended any more."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Below:
     """Lines below all that is printed, drawn anew in their place, of which nothing stays once they are gone.
 
@@ -116,6 +129,10 @@ class Below:
         for text in texts:
             text.truncate(self.width)
         shown = self._text("\n", no_wrap=True, overflow="crop").join(texts)
+        with _uninterrupted():
+            self._show(shown)
+
+    def _show(self, shown: Text) -> None:
         if self._drawn is None:
             self._drawn = self._live(
                 shown,
@@ -131,9 +148,10 @@ class Below:
 
     def clear(self) -> None:
         """Have none there. Safe to call twice."""
-        if self._drawn is not None:
-            drawn, self._drawn = self._drawn, None
-            drawn.stop()
+        with _uninterrupted():
+            if self._drawn is not None:
+                drawn, self._drawn = self._drawn, None
+                drawn.stop()
 
 
 def is_terminal(*streams: TextIO | None) -> bool:

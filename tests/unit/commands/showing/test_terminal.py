@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import re
+import signal
 import sys
+from typing import Any
 
 import pytest
 
@@ -171,3 +174,31 @@ def test_there_are_none_where_no_person_looks_or_the_terminal_cannot_draw(monkey
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert below(Terminal()) is None
+
+
+def test_ctrl_c_while_such_lines_are_drawn_comes_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich cannot be ended where it was interrupted between two words, and its command would end by a fault."""
+    need_rich()
+    from rich.console import Console
+
+    real = Console.push_render_hook
+
+    def interrupted(console: Console, hook: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        real(console, hook)
+
+    for name, value in {"TERM": "xterm", "COLUMNS": "20", "LINES": "5", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Console, "push_render_hook", interrupted)
+    terminal = Terminal()
+    drawn = below(terminal)
+    assert drawn is not None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            drawn.draw([[("x", "plain")]])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    drawn.clear()
+    terminal.write("after\n")
+    assert [line for line in Glass(20).seen(terminal.getvalue()) if line] == ["after"]
