@@ -91,11 +91,14 @@ class Coloured:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Ctrl-C comes afterwards: rich, interrupted as it begins or ends to draw, cannot be ended any more."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))  # a mask is one thread's alone
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+    if held and callable(before):
+        before(signal.SIGINT, None)
 
 
 class Below:
