@@ -99,9 +99,8 @@ def test_a_record_that_cannot_be_read_is_no_empty_list_because_a_host_runs(
     """A full disk is one, and a script would take the empty list for the truth. A client without a session has none."""
     environ = {"RLM_STATE_DIR": str(tmp_path / "state"), "RLM_HOST_DIR": str(tmp_path / "hosts")}
     settings = load_settings(tmp_path, environ)
-    monkeypatch.setattr(
-        sessions_module, "running_hosts", lambda _place: [Host(1, "0", "", Condition(1, is_draining=False))]
-    )
+    host = Host(1, "0", "", Condition(1, is_draining=False))
+    monkeypatch.setattr(sessions_module, "_hosts", lambda *_given: [host])
     assert list_sessions(settings, environ, ended_too=False, as_json=as_json) == 0
     (settings.state_dir / "sessions.db").mkdir(parents=True)
     capsys.readouterr()
