@@ -123,7 +123,7 @@ const plain = (event) => make("p.plain", null, foreign(event.summary ?? ""));
 
 function step(event, tools) {
   const text = (field, label, lines, paint = foreign) =>
-    event[field] &&
+    startOf(event[field]) &&
     clipped(event[field], {
       label,
       lines,

@@ -72,7 +72,7 @@ export class Beside {
       `Step ${event.step}`,
       event.backend ?? event.calls?.[0]?.backend,
       event.ms ? took(event.ms) : null,
-      tokens ? `${count(tokens)} tokens` : null,
+      tokens ? plural(tokens, "token") : null,
     ];
     const more =
       hidden > 0
