@@ -65,7 +65,7 @@ def _error(content: Mapping[str, Any]) -> Json:
     return {
         "ename": safe(content.get("ename"), SHORT_CHARS),
         "evalue": safe(content.get("evalue")),
-        "traceback": safe("\n".join(texts)).split("\n") if texts else [],
+        "traceback": safe("\n".join(texts)).replace("\r\n", "\n").split("\n") if texts else [],
     }
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-import anyio
 import pytest
 
 from rlm_kernel_mcp.watching.web.gate import HEADERS, PAGE_POLICY, Gate
@@ -37,7 +37,7 @@ def answered(headers: Headers, path: str = BASE, method: str = "GET", kind: str 
 
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": kind, "method": method, "path": path, "headers": raw}
-    anyio.run(Gate(app, SECRET, PORT), scope, receive, send)
+    asyncio.run(Gate(app, SECRET, PORT)(scope, receive, send))
     if kind != "http":
         return sent[0]["code"], {}, ""
     found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}

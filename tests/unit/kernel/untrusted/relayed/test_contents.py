@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.kernel.untrusted.relayed.bundles import TEXT_CHARS, bundle, safe
@@ -87,6 +87,7 @@ def test_a_name_of_a_type_acts_as_little_as_its_text() -> None:
 
 
 @given(st.text(st.characters(codec=None)))
+@example("a line\r\n")
 def test_no_text_has_a_character_that_acts(text: str) -> None:
     """In whatever field: controls, bidi and tags are visible."""
     shown = [
