@@ -3,8 +3,8 @@
 Is: nbconvert's exporter with what it can be told (no address of anything, HTML cleaned by bleach, which it brings), and
 what holds even so: no script is left in the page, and a policy in its head allows styles and pictures that are in it.
 What steps have displayed: an SVG as a picture, HTML as far as it only lays text out, all else as its source (decision
-0173). Is not: the live page. nbconvert is an extra, imported here alone. Above: `commands/trace.py`. Below: `tags.py`,
-`drawings.py`, nbconvert.
+0173). Is not: the live page. nbconvert is an extra, imported here alone. Above: `commands/trace.py`. Below:
+`kernel/untrusted/shown/`, nbconvert.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.kernel.untrusted.shown.drawings import can_be_drawn
+from rlm_kernel_mcp.kernel.untrusted.shown.tags import EMPTY, KEPT, SPANS, only_laid_out
 from rlm_kernel_mcp.notebook.form.names import KEY
 from rlm_kernel_mcp.notebook.form.outputs import Json
-from rlm_kernel_mcp.notebook.writing.drawings import can_be_drawn
-from rlm_kernel_mcp.notebook.writing.tags import EMPTY, KEPT, SPANS, only_laid_out
 
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 META: Final = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'

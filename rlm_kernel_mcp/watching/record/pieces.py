@@ -1,7 +1,7 @@
 """What a page asks for beside a session's stream: the rest of a text, a picture, the names that are bound.
 
 Is: one answer each, within its bound. Is not: the map (`maps.py`). It waits for the disk. Above:
-`watching/web/app.py`. Below: `texts.py`, `shaping.py`, `store/store.py`.
+`watching/web/app.py`, `whole.py`. Below: `texts.py`, `shaping.py`, `kernel/untrusted/shown/`, `store/store.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.kernel.untrusted.shown.displays import PICTURES
+from rlm_kernel_mcp.kernel.untrusted.shown.drawings import can_be_drawn
 from rlm_kernel_mcp.session.trace.events import extra_of
 from rlm_kernel_mcp.session.trace.facts import FACTS
 from rlm_kernel_mcp.session.trace.rows import updated_of
@@ -30,7 +31,10 @@ OLDER: Final = "restored as it was"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a step displayed, as it is served: a picture as one, SVG as a picture too, any other text as its source."""
+    """What a step displayed, as it is served: a picture as one, any other text as its source.
+
+    SVG is a picture too, if a browser comes to its end: a few lines of it may be a billion shapes (decision 0173).
+    """
 
     mime_type: str
     data: bytes
@@ -59,7 +63,7 @@ def shown(store: Store, session_id: str, event_id: int, number: int) -> Shown | 
     if not 0 <= number < len(rows) or (data := rows[number].data) is None:
         return None
     kind = rows[number].mime_type
-    if kind in PICTURES or kind == SVG:
+    if kind in PICTURES or (kind == SVG and can_be_drawn(decoded(data))):
         return Shown(kind, data)
     return Shown(PLAIN, decoded(data).encode("utf-8", "replace"))
 

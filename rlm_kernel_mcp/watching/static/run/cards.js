@@ -19,6 +19,7 @@ const TITLES = {
 };
 const BOUND = 8;
 const FATES = 24;
+const NO_PICTURE = "it is not drawn here, as it may have no end";
 const LIMIT_OF = { max_steps: "steps", timeout: "runtime_ms", budget_exceeded: "chars" };
 
 export const titleOf = (event) => TITLES[event.type] ?? `Step ${event.step}`;
@@ -160,23 +161,20 @@ function failure(event, tools) {
 function pictures(event, tools) {
   return (event.images ?? []).map((image) => {
     const address = tools.image(image),
-      label = make("span.label", null, "shown");
-    if (address)
-      return make("div.text", null, label, make("img.picture", { src: address, alt: `picture of step ${event.step}` }));
-    return make(
-      "div.text",
-      null,
-      label,
-      make(
-        "p.bound",
-        null,
-        inline(image.mime),
-        ` of ${count(image.bytes)} bytes`,
-        image.why ? [": ", inline(image.why)] : null,
-      ),
-    );
+      box = make("div.text", null, make("span.label", null, "shown"));
+    if (!address) {
+      box.append(inWords(image, image.why));
+      return box;
+    }
+    const onerror = () => picture.replaceWith(inWords(image, NO_PICTURE)); // the server gives its source, or nothing
+    const picture = make("img.picture", { src: address, alt: `picture of step ${event.step}`, onerror });
+    box.append(picture);
+    return box;
   });
 }
+
+const inWords = ({ mime, bytes }, why) =>
+  make("p.bound", null, inline(mime), ` of ${count(bytes)} bytes`, why ? [": ", inline(why)] : null);
 
 function bound({ changed, more_changed: more = 0 }) {
   if (!changed?.length) return null;

@@ -149,6 +149,15 @@ def test_a_picture_is_served_as_one_and_acts_in_nothing(session: Recorded, clien
         assert client.get(f"/api/s/s_1/image/{other}").status_code == 404
 
 
+def test_a_drawing_at_whose_end_no_browser_comes_is_no_picture(session: Recorded, client: TestClient) -> None:
+    """Each level is the one before it, twice."""
+    levels = "".join(f"<g id='n{n + 1}'><use href='#n{n}'/><use href='#n{n}'/></g>" for n in range(30))
+    event = session.step(displays=(Display("image/svg+xml", f"<svg><path id='n0'/>{levels}</svg>", 1),))
+    answer = client.get(f"/api/s/s_1/image/{event}-0")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["content-security-policy"] == DATA_POLICY
+
+
 def test_names_are_listed_with_what_a_restore_made_of_them(session: Recorded, client: TestClient) -> None:
     session.step(updated=(Variable("x", "int", None), Variable("y", "list", 3)))
     session.restore(LossReport("killed", (("x", "restored as it was after step 1"), ("y", "it cannot be kept")), ()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_kernel_mcp.notebook.writing.tags import DEPTH_MAX, STRAY, Tag, only_laid_out, pieces
+from rlm_kernel_mcp.kernel.untrusted.shown.tags import DEPTH_MAX, STRAY, Tag, only_laid_out, pieces
 
 TABLE = (
     "<style scoped>.dataframe tbody { color: red }</style>\n<table border='1' class=\"dataframe\"><thead><tr>"

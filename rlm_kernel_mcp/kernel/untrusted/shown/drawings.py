@@ -2,7 +2,8 @@
 
 Is: a look at its tags. In an `<img>` an SVG runs no script and loads nothing, so that nothing else has to be taken out
 of it; but where parts of it stand for others, which stand for others, a few lines are a billion shapes. Is not: a
-parser of XML, nor a promise that it is drawn as its author meant. Sans-I/O. Above: `page.py`. Below: `tags.py`.
+parser of XML, nor a promise that it is drawn as its author meant. Sans-I/O. Above: `notebook/writing/page.py`,
+`watching/record/pieces.py`. Below: `tags.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
-from rlm_kernel_mcp.notebook.writing.tags import STRAY, Tag, pieces
+from rlm_kernel_mcp.kernel.untrusted.shown.tags import STRAY, Tag, pieces
 
 SHAPES_MAX: Final = 200_000
 """Elements that are drawn, each as often as something stands for it."""

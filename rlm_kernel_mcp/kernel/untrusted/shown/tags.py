@@ -1,8 +1,8 @@
 """Markup that anybody has written, as tags and the text between them; and as markup in which nothing is left that acts.
 
 Is: one pass from left to right whose cost is the text's length, and an allowlist of HTML that only lays text out. Is
-not: a parser of HTML or XML: what it does not take for a tag is text. Sans-I/O. Above: `page.py`, `drawings.py`. Below:
-`text/safe_text.py`.
+not: a parser of HTML or XML: what it does not take for a tag is text. Sans-I/O. Above: `notebook/writing/page.py`,
+`drawings.py`. Below: `text/safe_text.py`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_kernel_mcp.notebook.writing.drawings import DEPTH_MAX, can_be_drawn
+from rlm_kernel_mcp.kernel.untrusted.shown.drawings import DEPTH_MAX, can_be_drawn
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/x.dtd">\n'
 PLOT = (
