@@ -77,7 +77,10 @@ def configuration(own: Path, documents: Path, state_dir: Path) -> Config:
         websocket_ping_timeout=PING_MS,
     )
     config.LabApp = Config(
-        core_mode=True, user_settings_dir=str(_wishes(own / "settings")), workspaces_dir=str(own / "workspaces")
+        core_mode=True,
+        labextensions_path=[],  # core mode has no extensions but those that are installed beside it
+        user_settings_dir=str(_wishes(own / "settings")),
+        workspaces_dir=str(own / "workspaces"),
     )
     config.LockedKernelspecs = Config(
         allowed_kernelspecs=set(LOCKED - kernelspecs_left_out().keys()), ensure_native_kernel=False

@@ -16,10 +16,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace import sampling as samplers
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.util.re import parse_env_headers
 
 from rlm_kernel_mcp import __version__
-from rlm_kernel_mcp.variables.telemetry import TelemetrySettings
+from rlm_kernel_mcp.variables.telemetry import TelemetrySettings, headers_of
 
 QUEUE_SPANS: Final = 2_048
 """That wait to be sent; what is beyond is dropped, and nobody waits for a collector."""
@@ -51,7 +50,7 @@ def _exporter(settings: TelemetrySettings) -> OTLPSpanExporter:
     session = requests.Session()
     session.trust_env = False  # this process's proxies and `.netrc` may be another client's
     session.max_redirects = 0  # what was to go to one collector goes to no other
-    given = {} if settings.headers is None else dict(parse_env_headers(settings.headers.value, liberal=True))
+    given = {} if settings.headers is None else headers_of(settings.headers.value)
     return OTLPSpanExporter(
         endpoint=settings.url,
         certificate_file=settings.ca_file or None,

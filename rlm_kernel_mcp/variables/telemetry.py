@@ -8,6 +8,7 @@ The consent is ours alone: many programs set OpenTelemetry's variables for all t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ COMPRESSIONS: Final = ("none", "gzip", "deflate")
 SAMPLERS: Final = tuple(
     f"{parent}{which}" for parent in ("", "parentbased_") for which in ("always_on", "always_off", "traceidratio")
 )
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 WRONG: Final = "Correct the setting, or unset RLM_OTEL."
 
 
@@ -75,6 +77,7 @@ def load_telemetry_settings(values: Mapping[str, str], environ: Mapping[str, str
     if (protocol := _of_traces(environ, "PROTOCOL") or PROTOCOL) != PROTOCOL:
         raise InvalidInput(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r}: spans go out by {PROTOCOL} alone.", WRONG)
     headers = _of_traces(environ, "HEADERS")
+    headers_of(headers)
     sampler, ratio = _sampler(environ)
     return TelemetrySettings(
         is_on=True,
@@ -91,6 +94,25 @@ def load_telemetry_settings(values: Mapping[str, str], environ: Mapping[str, str
         ratio=ratio,
         resource=_resource(environ),
     )
+
+
+def headers_of(text: str) -> dict[str, str]:
+    """The headers of the exporter's variable: pairs that commas separate; a value may be written as in an address.
+
+    Here, and not by the SDK: that logs a pair which it does not understand, key and all, and requests one that no
+    header can have.
+
+    Raises:
+        InvalidInput: one is no header. It is not said which: it may hold a key.
+    """
+    found: dict[str, str] = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        name, sign, value = (unquote(part).strip() for part in pair.partition("="))
+        if not sign or not _HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            what = "a list of name=value that commas separate, all of it printable ASCII"
+            raise InvalidInput(f"OTEL_EXPORTER_OTLP_HEADERS is not {what}.", WRONG)
+        found[name.lower()] = value
+    return found
 
 
 def _of_traces(environ: Mapping[str, str], name: str) -> str:

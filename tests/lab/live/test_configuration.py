@@ -75,6 +75,16 @@ async def test_no_configuration_but_ours_is_read_and_nothing_is_left(poisoned: H
     assert note.exists(), "the control: another program of Jupyter's does read them"
 
 
+async def test_the_page_has_no_extension_that_is_installed_for_other_servers(home: Home, tmp_path: Path) -> None:
+    """nbconvert brings one along, which lies beside JupyterLab."""
+    brought = home.run("python", "-c", "import sys; print(sys.prefix)").stdout.strip()
+    (found,) = Path(brought, "share/jupyter/labextensions").glob("jupyterlab_pygments/package.json")
+    async with live_server(home, tmp_path / "state") as lab:
+        _, page = await lab.status("GET", "lab")
+        assert ("jupyter-config-data" in page, found.parent.name in page) == (True, False)
+        assert (await lab.status("GET", f"lab/extensions/{found.parent.name}/package.json"))[0] == 404
+
+
 async def test_documents_that_were_saved_are_kept(poisoned: Home, tmp_path: Path) -> None:
     async with live_server(poisoned, tmp_path / "state") as lab:
         await lab.ask("PUT", "contents/kept.txt", type="file", format="text", content="mine")

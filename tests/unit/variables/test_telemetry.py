@@ -9,7 +9,7 @@ from rlm_kernel_mcp.front.front import ASKS_MORE, PASSED_ON
 from rlm_kernel_mcp.front.needed import heard
 from rlm_kernel_mcp.session.callers.profiles import profile_of
 from rlm_kernel_mcp.settings import load_settings
-from rlm_kernel_mcp.variables.telemetry import NO_TELEMETRY, TelemetrySettings
+from rlm_kernel_mcp.variables.telemetry import NO_TELEMETRY, TelemetrySettings, headers_of
 
 OF_OTHERS = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
@@ -76,6 +76,13 @@ def test_the_rest_of_the_exporter_s_variables_is_read_those_for_traces_first() -
     assert "secret" not in repr(found)
 
 
+def test_headers_are_pairs_whose_values_may_be_written_as_in_an_address() -> None:
+    """Those too that the SDK does not understand: it would log them, with the key that they hold."""
+    assert headers_of("") == {}
+    text = 'Api-Key=a%20b=c, authorization=Basic "x;y\\z" ,,'
+    assert headers_of(text) == {"api-key": "a b=c", "authorization": 'Basic "x;y\\z"'}
+
+
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
@@ -84,6 +91,9 @@ def test_the_rest_of_the_exporter_s_variables_is_read_those_for_traces_first() -
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is not an address"),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://[::1"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is not"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://u:key@:99999"}, "is not an address"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "a key"}, "is not a list of name=value"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "x-a=a%0akey"}, "printable ASCII"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "x a=key"}, "printable ASCII"),
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "number of seconds up to 3600"),
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "nan"}, "number of seconds up to 3600"),
         ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "number of milliseconds up to 3600000"),
