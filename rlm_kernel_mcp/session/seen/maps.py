@@ -32,6 +32,8 @@ RUNS_MAX: Final = 20_000
 """Stretches of one context that a map keeps; of more, the largest."""
 KEPT_MAX: Final = 20_000
 """Delivered ranges of one context that it keeps; of more, those with least between them are joined."""
+WAITING_MAX: Final = 50_000
+"""Stretches or ranges of one context that wait to be put together: step by step each would go over all there are."""
 
 
 class CitedPlace(NamedTuple):
@@ -79,6 +81,9 @@ class SeenMap:
         self._events: dict[int, EventSeen] = {}
         self._delivered: dict[str, list[Range]] = {}
         self._searched: dict[str, list[Run]] = {}
+        self._new_ranges: dict[str, list[Range]] = {}
+        self._new_runs: dict[str, list[Run]] = {}
+        """What was read of the two, and is in neither yet: who wants single events alone never asks for them."""
         self._cited: dict[str, dict[str, CitedPlace]] = {}
         self._has_answer = False
         self._documents: dict[str, list[DocumentPlace]] = {}
@@ -101,7 +106,8 @@ class SeenMap:
     def _take_delivered(self, event: EventSeen, found: dict[str, list[Range]]) -> None:
         for name, ranges in found.items():
             event.delivered[name] = merged([*event.delivered.get(name, ()), *ranges], RANGES_MAX)
-            self._delivered[name] = merged([*self._delivered.get(name, ()), *ranges], KEPT_MAX)
+            self._new_ranges.setdefault(name, []).extend(ranges)
+            self._put_together(name, WAITING_MAX)
 
     def _take_searched(self, event: EventSeen, found: dict[str, list[Run]]) -> None:
         if found.keys() - self._chars.keys():
@@ -111,7 +117,17 @@ class SeenMap:
             if not runs:
                 continue
             event.searched[name] = event.searched.get(name, 0) + sum(end - start for start, end, _ in runs)
+            self._new_runs.setdefault(name, []).extend(runs)
+            self._put_together(name, WAITING_MAX)
+
+    def _put_together(self, name: str, most: int = 0) -> None:
+        """Have the whole of a context's, where more than so many wait to be in it."""
+        if len(ranges := self._new_ranges.get(name, [])) > most:
+            self._delivered[name] = merged([*self._delivered.get(name, ()), *ranges], KEPT_MAX)
+            ranges.clear()
+        if len(runs := self._new_runs.get(name, [])) > most:
             self._searched[name] = added(self._searched.get(name, ()), runs, RUNS_MAX)
+            runs.clear()
 
     def of_event(self, event_id: int) -> EventSeen:
         """What the step of an event has seen, as far as it has been read."""
@@ -122,11 +138,13 @@ class SeenMap:
 
         None: none has gone over the context at all; what steps did by a text's own methods is not tracked.
         """
+        self._put_together(context)
         runs = self._searched.get(context)
         return None if not runs else bins_of(runs, start, end, bins)
 
     def delivered(self, context: str, start: int, end: int, most: int = RANGES_MAX) -> list[Range]:
         """The ranges of a window that stood in what was delivered."""
+        self._put_together(context)
         return merged(within(self._delivered.get(context, ()), start, end), most)
 
     # --- documents --------------------------------------------------------------------------------

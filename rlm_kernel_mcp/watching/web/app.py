@@ -47,14 +47,14 @@ class Answers:
         """`environ`: by which a host is found."""
         self._store, self._environ = store, environ
         self._readers = Readers()
-        self._listed, self._turn = Listed(store), threading.Lock()
-        self._maps: OrderedDict[str, Maps] = OrderedDict()
+        self._listed, self._list_turn = Listed(store), threading.Lock()
+        self._maps, self._map_turn = OrderedDict[str, Maps](), threading.Lock()
 
     async def sessions(self, request: Request) -> Response:
         before = request.query_params.get("before", "")
 
         def read() -> Any:
-            with self._turn:
+            with self._list_turn:
                 return self._listed.page(before)
 
         return _json(await in_reader(read))
@@ -110,7 +110,7 @@ class Answers:
         session_id, name = _session_id(request), request.query_params.get("context")
 
         def answer() -> Any:
-            with self._turn:  # a map is read by one thread at a time
+            with self._map_turn:  # a map is read by one thread at a time
                 maps = self._map(session_id)
                 maps.refresh()
                 context = name if name in maps.contexts else next(iter(maps.contexts), "")

@@ -15,6 +15,7 @@ from rlm_kernel_mcp.context_wire import Claim
 from rlm_kernel_mcp.kernel.untrusted.exploring import Use, use_of
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.reports import Guardrails
+from rlm_kernel_mcp.session.seen import maps
 from rlm_kernel_mcp.session.seen.maps import DocumentPlace, EventSeen, SeenMap
 from rlm_kernel_mcp.session.seen.recorded import DELIVERED, delivered_data
 from rlm_kernel_mcp.session.steps.outcomes import Outcome
@@ -76,6 +77,28 @@ def test_a_map_grows_with_the_record(store: Store) -> None:
         {"context": {"searched": 25_000}, "more": {"searched": 10}},
         {"context": {"delivered": [(5, 9), (100, 120)], "searched": 12_500}},
     ]
+
+
+def test_what_many_steps_did_is_put_together_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never for who wants events alone, as a trace does: a kernel may claim 1,024 stretches with each step."""
+    calls: list[str] = []
+    for name in ("added", "merged"):
+        whole = getattr(maps, name)
+        monkeypatch.setattr(maps, name, lambda *given, name=name, whole=whole: calls.append(name) or whole(*given))
+    for index in range(1, 11):
+        event = step(store, index, {"passes": {"context": [[0, 10, 1]]}})
+        store.seen.add("s_1", store.mint(), event, DELIVERED, delivered_data({"context": [(index, index + 1)]}))
+    found = SeenMap(store, "s_1")
+    found.refresh()
+    assert calls == ["merged"] * 10, "those of each event"
+    assert found.searched("context", 0, 10, 2) == b"\x0a\x0a"
+    assert found.delivered("context", 0, 100) == [(1, 11)]
+    assert calls[10:] == ["merged", "added", "merged"]
+    monkeypatch.setattr(maps, "WAITING_MAX", 1)
+    again = SeenMap(store, "s_1")
+    again.refresh()
+    assert again.searched("context", 0, 10, 2) == b"\x0a\x0a"
+    assert again.delivered("context", 0, 100) == [(1, 11)]
 
 
 @pytest.mark.parametrize(
