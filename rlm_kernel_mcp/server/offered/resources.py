@@ -82,6 +82,8 @@ class Resources(Generic[L]):
 
     def __init__(self, caller_of: Callable[[ServerRequestContext[L]], Caller | None], written: Written) -> None:
         self._caller_of, self._written = caller_of, written
+        self._turn = anyio.Lock()
+        """For a notebook, which keeps one of the few readers of all clients for seconds."""
 
     def offer(self, server: Server[L]) -> None:
         """Have a server list and read them, and say that it has a page for MCP Apps."""
@@ -156,7 +158,8 @@ class Resources(Generic[L]):
         return TextResourceContents(uri=uri, mime_type=MARKDOWN, text=text)
 
     async def _notebook(self, registry: Registry, uri: str, session_id: str) -> TextResourceContents:
-        text, damaged = await self._written.notebook(registry, session_id)
+        async with self._turn:
+            text, damaged = await self._written.notebook(registry, session_id)
         meta = {"rlm/note": damaged_words(damaged, "event")} if damaged else None
         return TextResourceContents(uri=uri, mime_type=NOTEBOOK, text=text, _meta=meta)
 
