@@ -23,7 +23,7 @@ def add_watch(commands: Any, work: Callable[[argparse.Namespace], int]) -> None:
         help="show the sessions in a browser, as they run",
         description="Serve a page on loopback that shows the sessions of the state directory (RLM_STATE_DIR): each "
         "step as it runs, limits, what was searched, delivered and cited. It only reads. The address that it prints "
-        "lets one browser in; whoever has it can read all sessions.",
+        "lets a browser in; whoever has it can read all sessions.",
     )
     add_session_id(parser, nargs="?")
     parser.add_argument("--port", type=_port, default=0, metavar="N", help="where it listens (default: a free port)")
