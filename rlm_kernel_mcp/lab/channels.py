@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 import time
 from asyncio import Future
 from collections.abc import Awaitable, Iterable, Sequence
@@ -24,7 +25,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from tornado.websocket import WebSocketClosedError
 
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage
-from rlm_kernel_mcp.lab.relay import ANSWERED, CELL, PageMessage, Relay
+from rlm_kernel_mcp.lab.relay import ANSWERED, CELL, PageMessage, Relay, has_too_many_parts
 from rlm_kernel_mcp.lab.room import WAITING_BYTES_MAX, Room
 
 Json = dict[str, Any]
@@ -100,7 +101,14 @@ class LockedChannels(ZMQChannelsWebsocketConnection):  # type: ignore[misc]  # j
         """Hand on what a page may ask."""
         try:
             channel, header = self._asked(incoming_msg)
-        except (ValueError, LookupError, TypeError, AttributeError):  # the page's own fault, and nobody else's
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            struct.error,
+        ):  # the page's own fault
             self.log.warning("a message of a page is not one of Jupyter's, and was left out")
             return
         asked = self._relay.ask(channel, header)
@@ -116,7 +124,10 @@ class LockedChannels(ZMQChannelsWebsocketConnection):  # type: ignore[misc]  # j
 
     def _asked(self, incoming: str | bytes) -> tuple[str, object]:
         """Channel and header of a page's message."""
-        if self.subprotocol == FORM:
+        is_new = self.subprotocol == FORM
+        if isinstance(incoming, bytes) and has_too_many_parts(incoming, is_new=is_new):
+            raise ValueError("too many parts")
+        if is_new:
             channel, parts = deserialize_msg_from_ws_v1(incoming)
             return str(channel), json.loads(parts[0])
         message = deserialize_binary_message(incoming) if isinstance(incoming, bytes) else json.loads(incoming)

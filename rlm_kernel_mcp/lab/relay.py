@@ -35,6 +35,8 @@ ANSWERED: Final = frozenset({"kernel_info_request", "comm_info_request"})
 REQUESTS: Final = frozenset().union(*ASKED.values(), ANSWERED)
 KEPT: Final = 1_000
 """Requests of a page whose headers are kept, and cells that have no reply yet, the newest ones."""
+PARTS_MAX: Final = 1_000
+"""Of one message of a page's; Jupyter's have six, and buffers."""
 HEADER_CHARS: Final = 256
 """Of one field of a page's header."""
 INFO: Final[Json] = {
@@ -155,6 +157,15 @@ def state_said(frames: Sequence[bytes]) -> tuple[str, str] | None:
     state = message.content.get("execution_state")
     is_state = message.msg_type == "status" and message.parent_type in REQUESTS - ANSWERED
     return (state, message.parent_id) if is_state and isinstance(state, str) and state in STATES else None
+
+
+def has_too_many_parts(incoming: bytes, *, is_new: bool) -> bool:
+    """Whether a page's message claims more parts than there are: who believes it makes a list of as many.
+
+    `is_new`: of the form that pages choose by now.
+    """
+    claimed = int.from_bytes(incoming[:8], "little") if is_new else int.from_bytes(incoming[:4], "big")
+    return claimed > PARTS_MAX
 
 
 def _parent(msg_id: str, session: str) -> Json:

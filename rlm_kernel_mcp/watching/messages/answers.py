@@ -103,6 +103,13 @@ class Lanes(TypedDict):
     total: int
 
 
+class DocumentsMessage(Lanes):
+    """In a page of one file, which has nobody to ask: the lanes of a context."""
+
+    type: Literal["documents"]
+    context: str
+
+
 class Name(TypedDict):
     """A name that the session's code has bound. `fate`: what a restore made of it, and `why`."""
 

@@ -1,7 +1,8 @@
 """A session's record from its head to its end, for a page that asks nobody for anything.
 
-Is: all that its stream tells by the record, with the pictures in it. Is not: the page (`watching/exporting.py`). It
-waits for the disk. Above: `commands/watch.py`. Below: `history.py`, `pieces.py`, `store/store.py`.
+Is: all that its stream tells by the record, with the pictures in it, and the documents that were read from. Is not: the
+page (`watching/exporting.py`). It waits for the disk. Above: `commands/watch.py`. Below: `history.py`, `pieces.py`,
+`store/store.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from rlm_kernel_mcp.store.store import Store
+from rlm_kernel_mcp.watching.messages.answers import LANES_MAX, DocumentsMessage
 from rlm_kernel_mcp.watching.messages.events import Event
 from rlm_kernel_mcp.watching.messages.stream import Message
 from rlm_kernel_mcp.watching.record.history import History
@@ -21,7 +23,7 @@ PICTURES_BYTES: Final = 32 << 20
 NO_ROOM: Final = "this file has as many pictures as it may"
 
 
-def whole(store: Store, session_id: str) -> Iterator[Message]:
+def whole(store: Store, session_id: str) -> Iterator[Message | DocumentsMessage]:
     """Its messages. Raises: SessionNotFound: there is no such session, or its record is damaged."""
     history, room = History(store, session_id), PICTURES_BYTES
     yield from history.head()
@@ -31,6 +33,8 @@ def whole(store: Store, session_id: str) -> Iterator[Message]:
                 for event in message["events"]:
                     room -= _with_pictures(store, session_id, event, room)
             yield message
+    for name in history.maps.contexts:
+        yield {"type": "documents", "context": name, **history.maps.lanes(name, LANES_MAX)}
     yield history.end()
 
 

@@ -83,6 +83,15 @@ async function explain(shown, id) {
   }
 }
 
+/** An id as it stands in the address, where a person may have typed anything. */
+function plain(id) {
+  try {
+    return decodeURIComponent(id);
+  } catch {
+    return id;
+  }
+}
+
 function route(isFirst) {
   if (location.hash && !location.hash.startsWith("#/")) return;
   stream?.close();
@@ -90,7 +99,7 @@ function route(isFirst) {
   stream = null;
   link("");
   const id = location.hash.match(ROUTE)?.[1];
-  if (id) follow(decodeURIComponent(id));
+  if (id) follow(plain(id));
   else showSessions();
   scrollTo({ top: 0, behavior: "instant" });
   if (!isFirst) main.focus({ preventScroll: true });

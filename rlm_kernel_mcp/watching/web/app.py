@@ -113,8 +113,9 @@ class Answers:
             with self._map_turn:  # a map is read by one thread at a time
                 maps = self._map(session_id)
                 maps.refresh()
-                context = name if name in maps.contexts else next(iter(maps.contexts), "")
-                return read(maps, context)
+                if name is not None and name not in maps.contexts:
+                    raise SessionNotFound(f"Session {session_id} has no context of that name.")
+                return read(maps, name or next(iter(maps.contexts), ""))
 
         return _json(await in_reader(answer))
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.kernel.untrusted.messages import BadMessage
-from rlm_kernel_mcp.lab.relay import CELL, PageMessage, Relay, state_said
+from rlm_kernel_mcp.lab.relay import CELL, PageMessage, Relay, has_too_many_parts, state_said
 from rlm_kernel_mcp.wire import DELIMITER
 
 ASKED: Final = {"msg_id": "m1", "msg_type": CELL, "session": "page", "username": "u", "date": "2026-11-30"}
@@ -136,3 +136,12 @@ def test_what_is_no_message_is_told_from_one(broken: list[bytes]) -> None:
         Relay().of_kernel("iopub", broken)
     with pytest.raises(BadMessage):
         state_said(broken)
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_message_that_claims_parts_without_number_is_not_taken_apart(*, is_new: bool) -> None:
+    """Nobody makes a list of so many."""
+    size, order = (8, "little") if is_new else (4, "big")
+    assert has_too_many_parts(b"\xff" * size, is_new=is_new)
+    assert not has_too_many_parts((6).to_bytes(size, order) + b"\xff" * 50, is_new=is_new)  # type: ignore[arg-type]
+    assert not has_too_many_parts(b"", is_new=is_new)

@@ -54,6 +54,14 @@ def test_what_has_no_room_says_so(directory: Path, monkeypatch: pytest.MonkeyPat
     assert [image.get("why") for image in images(directory)] == [None, NO_ROOM, NO_ROOM]
 
 
+def test_the_documents_that_were_read_from_come_along(directory: Path) -> None:
+    """There is nobody to ask for them."""
+    store = looked_at(directory)
+    found = [message for message in whole(store, "s_1") if message["type"] == "documents"]
+    store.close()
+    assert found == [{"type": "documents", "context": "context", "documents": [], "read": 0, "total": 0}]
+
+
 def test_of_a_session_that_nobody_knows_there_is_no_page(directory: Path) -> None:
     store = looked_at(directory)
     with pytest.raises(SessionNotFound):

@@ -178,6 +178,7 @@ def test_a_map_that_was_not_tracked_says_so(client: TestClient) -> None:
     assert client.get("/api/s/s_1/map?bins=99999999").json()["searched"] is None
     assert client.get("/api/s/s_1/documents?read=5").json() == {"documents": [], "read": 0, "total": 0}
     assert client.get("/api/s/s_1/documents?at=5").json() is None
+    assert client.get("/api/s/s_1/map?context=other").status_code == 404
 
 
 def test_sessions_are_listed(session: Recorded, client: TestClient) -> None:
