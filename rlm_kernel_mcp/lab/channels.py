@@ -36,6 +36,8 @@ GREETED_S: Final = 10.0
 """How long a connection waits for the kernel to greet it, which it does once it hears of it; then it goes on."""
 SMALL_BYTES: Final = 4_096
 """Of output that is looked into where there is no room: a page needs to know what the kernel does."""
+FAULTS: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error)
+"""Of a page's message that is none: they are the page's own, and nobody else's."""
 NEEDED: Final = frozenset({"status", "input_request"})
 
 
@@ -101,14 +103,7 @@ class LockedChannels(ZMQChannelsWebsocketConnection):  # type: ignore[misc]  # j
         """Hand on what a page may ask."""
         try:
             channel, header = self._asked(incoming_msg)
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            struct.error,
-        ):  # the page's own fault
+        except FAULTS:
             self.log.warning("a message of a page is not one of Jupyter's, and was left out")
             return
         asked = self._relay.ask(channel, header)
