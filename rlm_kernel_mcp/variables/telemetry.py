@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -38,7 +38,8 @@ class TelemetrySettings:
     is_on: bool = False
     has_texts: bool = False
     """Whether code, output, questions and answers go along."""
-    url: str = ""
+    url: str = field(default="", repr=False)
+    """It may hold a key."""
     headers: Secret | None = None
     """As the variable has them; they may hold a key."""
     timeout_s: float = TIMEOUT_S

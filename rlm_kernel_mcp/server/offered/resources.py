@@ -7,12 +7,13 @@ notebook, which whoever makes this gives. Above: `mcp_server.py`. Below: `sessio
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import anyio
 from mcp.server.context import ServerRequestContext
@@ -82,8 +83,8 @@ class Resources(Generic[L]):
 
     def __init__(self, caller_of: Callable[[ServerRequestContext[L]], Caller | None], written: Written) -> None:
         self._caller_of, self._written = caller_of, written
-        self._turn = anyio.Lock()
-        """For a notebook, which keeps one of the few readers of all clients for seconds."""
+        self._turn: asyncio.Task[Any] | None = None
+        """Of the request whose notebook is written, or waits to be taken by the wire."""
 
     def offer(self, server: Server[L]) -> None:
         """Have a server list and read them, and say that it has a page for MCP Apps."""
@@ -158,10 +159,21 @@ class Resources(Generic[L]):
         return TextResourceContents(uri=uri, mime_type=MARKDOWN, text=text)
 
     async def _notebook(self, registry: Registry, uri: str, session_id: str) -> TextResourceContents:
-        async with self._turn:
-            text, damaged = await self._written.notebook(registry, session_id)
+        await self._own_turn()
+        text, damaged = await self._written.notebook(registry, session_id)
         meta = {"rlm/note": damaged_words(damaged, "event")} if damaged else None
         return TextResourceContents(uri=uri, mime_type=NOTEBOOK, text=text, _meta=meta)
+
+    async def _own_turn(self) -> None:
+        """Wait until the notebook before is with the wire, which has one answer at a time: then its request has ended.
+
+        Each keeps one of the few readers of all clients for seconds, and then waits as a whole for a client that may
+        ask 256 times and read nothing.
+        """
+        own = asyncio.current_task()
+        while (before := self._turn) is not None and before is not own and not before.done():
+            await asyncio.wait({before})
+        self._turn = own
 
 
 def _of(row: SessionSummary) -> Iterator[Resource]:

@@ -74,6 +74,7 @@ def test_the_rest_of_the_exporter_s_variables_is_read_those_for_traces_first() -
     assert (found.ca_file, found.sampler, found.ratio) == ("/ca.pem", "parentbased_traceidratio", 0.25)
     assert dict(found.resource) == {"service.name": "mine", "team": "a b"}
     assert "secret" not in repr(found)
+    assert "secret" not in repr(settings(RLM_OTEL="on", OTEL_EXPORTER_OTLP_ENDPOINT="http://u:secret@c"))
 
 
 def test_headers_are_pairs_whose_values_may_be_written_as_in_an_address() -> None:
