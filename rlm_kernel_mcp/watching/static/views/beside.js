@@ -8,6 +8,7 @@ const WIDE = "(min-width: 70em)";
 const CALLS = 200;
 const NAMES = 40;
 const CALLS_SHOWN = 12;
+const BATCHES = 40; // the newest: code may ask thousands of questions one by one
 const TITLE_CHARS = 80;
 
 export class Beside {
@@ -47,18 +48,26 @@ export class Beside {
     const batches = this.record.events.filter((event) => event.type === "subcalls"),
       { element, counted, content } = this.boxes.calls;
     element.hidden = batches.length === 0;
+    const shown = this.all.has("batches") ? batches : batches.slice(-BATCHES);
     const number = batches.reduce((sum, event) => sum + (event.calls?.length ?? 0) + (event.more ?? 0), 0);
     if (
       this.#once(
         "calls",
-        `${number} ${this.all.size} ${batches.map((event) => (event.calls ?? []).map((one) => one.status))}`,
+        `${number} ${this.all.size} ${shown.map((event) => (event.calls ?? []).map((one) => one.status))}`,
       )
     )
       return;
     counted.textContent = count(number);
     fill(
       content,
-      batches.map((event) => this.#batch(event)),
+      shown.length < batches.length
+        ? make(
+            "button.more",
+            { type: "button", onclick: () => (this.all.add("batches"), this.#calls()) },
+            `Show ${count(batches.length - shown.length)} earlier batches`,
+          )
+        : null,
+      shown.map((event) => this.#batch(event)),
     );
   }
 
