@@ -79,7 +79,7 @@ async def at_rest() -> None:
             while (filling := registry._pool._filling) is not None and not filling.done():
                 await asyncio.wait({filling})
             await asyncio.to_thread(registry.store._database._checkpoints.join)
-        if finding_steps._thread._threads:  # what was delivered is looked for in it, one after the other
+        if finding_steps._thread.is_used:  # what was delivered is looked for in it, one after the other
             await asyncio.wrap_future(finding_steps._thread.submit(bool))
 
 

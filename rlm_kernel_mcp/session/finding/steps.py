@@ -2,7 +2,7 @@
 
 Is: when that is looked for, and that nobody waits for it. Is not: the search (`placing.py`), nor what the kernel says
 of its own searches, which goes with the end of a step (`session/trace/journal.py`). Above:
-`session/calls/step_reports.py`. Below: `placing.py`, `session/seen/`, `store/maps/`.
+`session/calls/step_reports.py`. Below: `placing.py`, `thread.py`, `session/seen/`, `store/maps/`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from functools import partial
 from itertools import pairwise
 from typing import Final
@@ -22,6 +22,7 @@ from rlm_kernel_mcp.context_wire import Shown
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, SessionContext
 from rlm_kernel_mcp.session.finding.given import LINE_CHARS, LONG_CHARS, Given, may_have_lines
 from rlm_kernel_mcp.session.finding.placing import is_small, placed, places_of
+from rlm_kernel_mcp.session.finding.thread import Finder
 from rlm_kernel_mcp.session.kernels.claimed import PlacedLine
 from rlm_kernel_mcp.session.seen.ranges import Range
 from rlm_kernel_mcp.session.seen.recorded import DELIVERED, delivered_data
@@ -33,8 +34,8 @@ SETTLED_S: Final = 2.0
 """So long the end of a session waits for them."""
 
 log = logging.getLogger(__name__)
-_thread = ThreadPoolExecutor(1, thread_name_prefix="finder of what was delivered")
-"""One for all sessions: it is nobody's wait, and takes no more than one processor."""
+_thread = Finder()
+"""Of all sessions."""
 
 
 class SeenSteps:
@@ -115,6 +116,6 @@ class SeenSteps:
         """In the thread. Why it failed nobody waits to hear, but a map that says less must not be silent about it."""
         with self._lock:
             self._works.discard(work)
-        error = work.exception()
+        error = None if work.cancelled() else work.exception()  # what was behind one that is stuck is not done
         if error is not None and not isinstance(error, sqlite3.ProgrammingError):  # the store was closed before
             log.error("what a step has delivered could not be looked for", exc_info=error)
