@@ -155,12 +155,13 @@ async def test_a_notebook_is_read_as_it_is_written_and_what_is_damaged_is_told_b
 
 async def test_of_one_client_one_notebook_is_written_at_a_time() -> None:
     """The threads that read the record are few, and those of all clients."""
-    under_way, most, may_end = 0, 0, asyncio.Event()
+    under_way, most, begun, may_end = 0, 0, asyncio.Event(), asyncio.Event()
 
     async def slow(_registry: Registry, _session_id: str) -> tuple[str, int]:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
+        begun.set()
         await may_end.wait()
         under_way -= 1
         return "{}", 0
@@ -172,8 +173,7 @@ async def test_of_one_client_one_notebook_is_written_at_a_time() -> None:
     offer_resources(server, lambda _ctx: None, slow)
     async with asyncio.timeout(WAIT_S), Client(server, mode="legacy") as client, asyncio.TaskGroup() as tasks:
         asked = [tasks.create_task(read(client, f"rlm://sessions/s_{number}/notebook")) for number in range(3)]
-        while not under_way:
-            await client.send_ping()
+        await begun.wait()
         await read(client, "rlm://sessions/s_1/trace")  # behind the others, and answered
         may_end.set()
     assert [one.result().text for one in asked] == ["{}"] * 3
