@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 from rlm_kernel_mcp.session.finding.thread import LEFT_MAX, STUCK_S, Finder
@@ -22,7 +23,7 @@ class Stuck:
 
 def test_works_are_done_one_after_the_other() -> None:
     finder, done = Finder(), list[int]()
-    works = [finder.submit(lambda number=number: done.append(number)) for number in range(20)]
+    works = [finder.submit(partial(done.append, number)) for number in range(20)]
     for work in works:
         work.result(WAIT_S)
     assert done == list(range(20))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,12 +80,17 @@ def test_a_map_grows_with_the_record(store: Store) -> None:
     ]
 
 
+def _noted(calls: list[str], name: str, whole: Callable[..., Any], *given: Any) -> Any:
+    calls.append(name)
+    return whole(*given)
+
+
 def test_what_many_steps_did_is_put_together_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """And never for who wants events alone, as a trace does: a kernel may claim 1,024 stretches with each step."""
     calls: list[str] = []
     for name in ("added", "merged"):
         whole = getattr(maps, name)
-        monkeypatch.setattr(maps, name, lambda *given, name=name, whole=whole: calls.append(name) or whole(*given))
+        monkeypatch.setattr(maps, name, partial(_noted, calls, name, whole))
     for index in range(1, 11):
         event = step(store, index, {"passes": {"context": [[0, 10, 1]]}})
         store.seen.add("s_1", store.mint(), event, DELIVERED, delivered_data({"context": [(index, index + 1)]}))
