@@ -32,6 +32,23 @@ function present(children) {
   return children.flat(Infinity).filter((child) => child != null && child !== false);
 }
 
+/** A table of rows that are made, under its headings. */
+export const table = (spec, headings, rows) =>
+  make(
+    spec,
+    null,
+    make(
+      "thead",
+      null,
+      make(
+        "tr",
+        null,
+        headings.map((word) => make("th", { scope: "col" }, word)),
+      ),
+    ),
+    make("tbody", null, rows),
+  );
+
 /** Where a person is in the page, which drawing a part again must not move. */
 export const hasFocus = (node) => node.contains(document.activeElement);
 

@@ -1,6 +1,6 @@
 // The documents that an answer can rest on: a lane each, with what of it was delivered and cited. Is: a table, the most cited
 // first. Is not: all documents: those of which nothing was delivered or cited are a number. Above: `run/map.js`.
-import { fill, make } from "../ground/dom.js";
+import { fill, make, table } from "../ground/dom.js";
 import { inline } from "../ground/foreign.js";
 import { count, plural } from "../ground/words.js";
 import { total } from "./ranges.js";
@@ -47,23 +47,10 @@ export class Lanes {
     const left = read - documents.length;
     fill(
       this.content,
-      make(
+      table(
         "table",
-        null,
-        make(
-          "thead",
-          null,
-          make(
-            "tr",
-            null,
-            HEADINGS.map((word) => make("th", { scope: "col" }, word)),
-          ),
-        ),
-        make(
-          "tbody",
-          null,
-          documents.map((one) => this.#row(one)),
-        ),
+        HEADINGS,
+        documents.map((one) => this.#row(one)),
       ),
       left > 0 && this.ask
         ? make(

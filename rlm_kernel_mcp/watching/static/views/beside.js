@@ -1,6 +1,6 @@
 // What stands beside the steps: sub-calls as a tree, names with their sizes, walls, files. Is: boxes that a person opens and
 // closes. Is not: longer than the window. Above: `views/session.js`.
-import { fill, make } from "../ground/dom.js";
+import { fill, make, table } from "../ground/dom.js";
 import { foreign, inline } from "../ground/foreign.js";
 import { count, plural, took } from "../ground/words.js";
 
@@ -142,38 +142,7 @@ export class Beside {
     const shown = this.all.has("names") ? all : all.slice(0, NAMES);
     fill(
       content,
-      make(
-        "table.names-table",
-        null,
-        make(
-          "thead",
-          null,
-          make(
-            "tr",
-            null,
-            ["Name", "Type", "Size", "Step"].map((word) => make("th", { scope: "col" }, word)),
-          ),
-        ),
-        make(
-          "tbody",
-          null,
-          shown.map((one) =>
-            make(
-              `tr${one.fate ? `.is-${one.fate}` : ""}`,
-              null,
-              make(
-                "th",
-                { scope: "row" },
-                make("span", null, inline(one.name)),
-                one.fate ? make("small", null, ` ${one.fate}`) : null,
-              ),
-              make("td", null, inline(one.type)),
-              make("td", null, one.size == null ? "" : count(one.size)),
-              make("td", null, count(one.step)),
-            ),
-          ),
-        ),
-      ),
+      table("table.names-table", ["Name", "Type", "Size", "Step"], shown.map(nameRow)),
       shown.length < all.length
         ? make(
             "button.more",
@@ -224,6 +193,21 @@ export class Beside {
     );
   }
 }
+
+const nameRow = (one) =>
+  make(
+    `tr${one.fate ? `.is-${one.fate}` : ""}`,
+    null,
+    make(
+      "th",
+      { scope: "row" },
+      make("span", null, inline(one.name)),
+      one.fate ? make("small", null, ` ${one.fate}`) : null,
+    ),
+    make("td", null, inline(one.type)),
+    make("td", null, one.size == null ? "" : count(one.size)),
+    make("td", null, count(one.step)),
+  );
 
 const sum = (calls, field) => (calls ?? []).reduce((all, one) => all + (one[field] ?? 0), 0);
 
