@@ -6,7 +6,7 @@ import { inline } from "../ground/foreign.js";
 import { count, percent, plural, short } from "../ground/words.js";
 import { numberOf, placeOf } from "./citations.js";
 import { Lanes } from "./lanes.js";
-import { apart, runs, total, union } from "./ranges.js";
+import { apart, bins, runs, total, union } from "./ranges.js";
 
 const WIDE = 1024;
 const HIGH = 48;
@@ -73,7 +73,7 @@ export class ContextMap {
     const { start: from, end: to } = stretch;
     const found = this.ask ? await this.ask("map", { from, to, bins: WIDE }).catch(() => null) : this.#within(from, to);
     if (found === null) return false;
-    const searched = typeof found.searched === "string" ? bytes(found.searched) : found.searched;
+    const searched = typeof found.searched === "string" ? bins(found.searched) : found.searched;
     this.view = { ...found, searched, stretch };
     return true;
   }
@@ -282,4 +282,3 @@ export class ContextMap {
 }
 
 const box = (x, width, y, height) => `M${x.toFixed(1)} ${y}h${width.toFixed(1)}v${height}h-${width.toFixed(1)}z`;
-export const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));

@@ -1,4 +1,5 @@
-// Ranges of characters. Is: unions and shares, linear in what they are given. Is not: anything of a context. Above: `run/map.js`, `run/lanes.js`.
+// Ranges of characters, and bins of them. Is: unions and shares, linear in what they are given. Is not: anything of a context.
+// Above: `run/map.js`, `run/lanes.js`, `run/record.js`.
 
 /** Ranges in their order, of which none meets another that is less than `gap` away. */
 export function union(ranges, gap = 0) {
@@ -13,11 +14,15 @@ export function union(ranges, gap = 0) {
 
 export const total = (ranges) => ranges.reduce((sum, [from, to]) => sum + to - from, 0);
 
+/** Passes over each of a number of equal parts, a byte for each; null: not tracked. */
+export const bins = (base64) =>
+  base64 == null ? null : Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+
 /** Bins of at least `least`, as stretches of neighbours: [from, to) in bins. */
-export function runs(bins, least) {
+export function runs(passes, least) {
   const out = [];
-  for (let at = 0; at < bins.length; at += 1) {
-    if (bins[at] < least) continue;
+  for (let at = 0; at < passes.length; at += 1) {
+    if (passes[at] < least) continue;
     if (out.at(-1)?.[1] === at) out.at(-1)[1] = at + 1;
     else out.push([at, at + 1]);
   }

@@ -1,5 +1,6 @@
 // What the stream has said of one session. Is: the events by id, in their order, and the sums over them, each kept as it
 // comes. Is not: anything drawn. Above: `views/session.js`.
+import { bins } from "./ranges.js";
 
 const WRONG = new Set(["error", "timeout", "interrupted", "kernel_died", "stopped"]);
 const TAIL_CHARS = 20_000; // of a running step's output
@@ -59,13 +60,8 @@ export class Record {
     this.costliest = null;
     this.final = null;
     this.stop = null;
-    this.hasEnded = false;
     this.known = new Set();
     this.revision = 0; // another one where an event is new or other than it was
-  }
-
-  get lastId() {
-    return this.events.at(-1)?.id;
   }
 
   get opened() {
@@ -104,7 +100,7 @@ export class Record {
         if (this.running?.step === message.step) this.#print(message);
         return [];
       case "map":
-        this.searched.set(message.context, passes(message.searched));
+        this.searched.set(message.context, bins(message.searched));
         return [];
       case "documents":
         this.documents.set(message.context, message);
@@ -112,7 +108,6 @@ export class Record {
       case "end":
         this.running = null;
         this.#stand(message.status);
-        this.hasEnded = true;
         return [];
       default:
         return []; // there will be more
@@ -180,8 +175,3 @@ export class Record {
 
 /** Of a name that a restore tells of: `older` than it was, or `lost`. */
 export const fateOf = (lost) => (/^(restored|as it was|older)\b/.test(lost.why ?? "") ? "older" : "lost");
-
-function passes(base64) {
-  if (base64 == null) return null; // not tracked
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-}
