@@ -136,6 +136,14 @@ def test_several_contexts_have_a_map_each_of_which_the_first_is_open(open_page: 
     assert tab.run("document.querySelectorAll('.map h2').length") == 2
 
 
+def test_the_box_of_files_says_what_lists_them_and_counts_none(open_page: Open) -> None:
+    tab = open_page(PATHS["answered"])
+    tab.run("document.querySelector('#box-files summary').click()")
+    tab.wait("document.querySelector('#box-files p')")
+    shown = tab.run("document.querySelector('#box-files').innerText")
+    assert " ".join(shown.split()) == "Files rlm-kernel-mcp files lists them."
+
+
 def test_colours_are_the_designs(open_page: Open) -> None:
     tab = open_page(PATHS["stopped"])
     paper = "getComputedStyle(document.documentElement).backgroundColor"

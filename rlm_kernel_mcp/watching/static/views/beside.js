@@ -1,5 +1,5 @@
-// What stands beside the steps: sub-calls as a tree, names with their sizes, walls, files. Is: boxes that a person opens and
-// closes. Is not: longer than the window. Above: `views/session.js`.
+// What stands beside the steps: sub-calls as a tree, names with their sizes, walls, what lists the files. Is: boxes that a
+// person opens and closes. Is not: longer than the window. Above: `views/session.js`.
 import { fill, make, table } from "../ground/dom.js";
 import { foreign, inline } from "../ground/foreign.js";
 import { count, plural, took } from "../ground/words.js";
@@ -169,28 +169,12 @@ export class Beside {
     );
   }
 
+  /** The record has no files: the server says what lists them. */
   async #files() {
-    const { element, counted, content } = this.boxes.files;
+    const { element, content } = this.boxes.files;
     if (!element.open || !this.ask) return;
-    const found = await this.ask("files", {}).catch(() => null);
-    const files = found?.files ?? [];
-    counted.textContent = found ? count(files.length) : "";
-    if (found === null)
-      return void fill(
-        content,
-        make("p.rest", null, "What the session has written can be read while it is live: rlm-kernel-mcp files."),
-      );
-    if (!files.length && found.words) return void fill(content, make("p.rest", null, inline(found.words)));
-    fill(
-      content,
-      files.length
-        ? make(
-            "ul",
-            null,
-            files.map((one) => make("li", null, make("code", null, inline(one)))),
-          )
-        : make("p.rest", null, "The session has written no files."),
-    );
+    const found = await this.ask("files", {}).catch((error) => ({ words: error.message }));
+    fill(content, make("p.rest", null, inline(found.words)));
   }
 }
 
