@@ -7,6 +7,10 @@ imported in a thread, once spans are wanted: that takes half a second. Above: `s
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import requests
@@ -51,16 +55,32 @@ def _exporter(settings: TelemetrySettings) -> OTLPSpanExporter:
     session.trust_env = False  # this process's proxies and `.netrc` may be another client's
     session.max_redirects = 0  # what was to go to one collector goes to no other
     given = {} if settings.headers is None else headers_of(settings.headers.value)
-    return OTLPSpanExporter(
-        endpoint=settings.url,
-        certificate_file=settings.ca_file or None,
-        client_key_file=settings.client_key_file or None,
-        client_certificate_file=settings.client_certificate_file or None,
-        headers=given,
-        timeout=settings.timeout_s,
-        compression=Compression(settings.compression),
-        session=session,
-    )
+    with _headers_unsaid():
+        return OTLPSpanExporter(
+            endpoint=settings.url,
+            certificate_file=settings.ca_file or None,
+            client_key_file=settings.client_key_file or None,
+            client_certificate_file=settings.client_certificate_file or None,
+            headers=given,
+            timeout=settings.timeout_s,
+            compression=Compression(settings.compression),
+            session=session,
+        )
+
+
+@contextmanager
+def _headers_unsaid() -> Iterator[None]:
+    """The exporter reads those of the process's environment too, and logs what it does not understand, key and all."""
+    parsing, own = logging.getLogger("opentelemetry.util.re"), threading.get_ident()
+
+    def is_another_s(record: logging.LogRecord) -> bool:
+        return record.thread != own
+
+    parsing.addFilter(is_another_s)
+    try:
+        yield
+    finally:
+        parsing.removeFilter(is_another_s)
 
 
 def sampler_of(settings: TelemetrySettings) -> samplers.Sampler:

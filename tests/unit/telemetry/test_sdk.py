@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from rlm_kernel_mcp.telemetry.spans import Spans
+from rlm_kernel_mcp.variables.subcalls import Secret
 from rlm_kernel_mcp.variables.telemetry import SAMPLERS, TelemetrySettings
 from tests.unit.telemetry.recorded import require_otel
 
@@ -41,3 +42,20 @@ async def test_without_the_sdk_it_is_said_once_what_is_missing_and_all_goes_on(
     assert spans.of_session("s_1") is None
     assert "RLM_OTEL is set, and needs the extra otel" in caplog.text
     await spans.close()
+
+
+def test_headers_of_the_process_s_own_environment_are_in_no_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server without a host has its client's environment, which the exporter looks into once more."""
+    require_otel()
+    from opentelemetry.util.re import parse_env_headers
+
+    from rlm_kernel_mcp.telemetry.sdk import provider_of
+
+    text = 'authorization=Basic "a;key"'
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", text)
+    provider_of(TelemetrySettings(is_on=True, url="http://localhost:1/v1/traces", headers=Secret(text))).shutdown()
+    assert "key" not in caplog.text
+    parse_env_headers(text, liberal=True)  # what others have it say is said
+    assert "key" in caplog.text
