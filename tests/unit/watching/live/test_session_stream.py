@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import anyio
@@ -13,7 +12,7 @@ from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.watching.live.host_feed import HostFeed
 from rlm_kernel_mcp.watching.live.session_stream import NEEDS_HOST, Sent, SessionStream
 from rlm_kernel_mcp.watching.record.history import History
-from tests.unit.watching.recorded import Recorded, looked_at
+from tests.unit.watching.recorded import Recorded
 
 pytestmark = pytest.mark.anyio
 
@@ -46,20 +45,6 @@ class Script(HostFeed):
 
     def close(self) -> None:
         self.is_closed = True
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Recorded]:
-    made = Recorded(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def store(session: Recorded, tmp_path: Path) -> Iterator[Store]:
-    found = looked_at(tmp_path)
-    yield found
-    found.close()
 
 
 def streamed(store: Store, feed: HostFeed) -> AsyncGenerator[Sent, None]:

@@ -14,7 +14,7 @@ from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.watching.messages.events import Event
 from rlm_kernel_mcp.watching.messages.stream import Begin, Message
 from rlm_kernel_mcp.watching.record.history import FIRST_STEPS, MESSAGE_CHARS, History, chars_of, moment_of
-from tests.unit.watching.recorded import Recorded, looked_at
+from tests.unit.watching.recorded import Recorded
 
 
 @pytest.fixture
@@ -22,13 +22,6 @@ def session(tmp_path: Path) -> Iterator[Recorded]:
     made = Recorded(tmp_path, question="what?", client="codex")
     yield made
     made.close()
-
-
-@pytest.fixture
-def store(session: Recorded, tmp_path: Path) -> Iterator[Store]:
-    found = looked_at(tmp_path)
-    yield found
-    found.close()
 
 
 def told(history: History) -> list[Message]:

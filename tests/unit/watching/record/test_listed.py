@@ -11,7 +11,7 @@ from rlm_kernel_mcp.session.reports import StepError
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.watching.messages.answers import PULSE_MAX
 from rlm_kernel_mcp.watching.record.listed import Changes, Listed, pulse_of
-from tests.unit.watching.recorded import Recorded, looked_at
+from tests.unit.watching.recorded import Recorded
 
 
 @pytest.fixture
@@ -19,13 +19,6 @@ def session(tmp_path: Path) -> Iterator[Recorded]:
     made = Recorded(tmp_path, question="what?")
     yield made
     made.close()
-
-
-@pytest.fixture
-def store(session: Recorded, tmp_path: Path) -> Iterator[Store]:
-    found = looked_at(tmp_path)
-    yield found
-    found.close()
 
 
 def test_a_row_says_how_a_session_stands(session: Recorded, store: Store) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,7 @@ from rlm_kernel_mcp.watching.messages.answers import PIECE_CHARS
 from rlm_kernel_mcp.watching.web.app import app_of
 from rlm_kernel_mcp.watching.web.gate import DATA_POLICY
 from rlm_kernel_mcp.watching.web.static_files import served_files
-from tests.unit.watching.recorded import Recorded, looked_at
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Recorded]:
-    made = Recorded(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def store(session: Recorded, tmp_path: Path) -> Iterator[Store]:
-    found = looked_at(tmp_path)
-    yield found
-    found.close()
+from tests.unit.watching.recorded import Recorded
 
 
 @pytest.fixture
