@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from argparse import Namespace
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.session.trace.journal import Journal
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from tests.records import changed
 
 PAGES: Final = ("so it is, and ", "it says so [\uff43", "7]; ", "and no more.")
 WHOLE: Final = "".join(PAGES)
@@ -46,8 +46,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def damage(settings: Settings) -> None:
-    with closing(sqlite3.connect(settings.state_dir / "sessions.db")) as connection, connection:
-        connection.execute("UPDATE answer_pages SET data = x'00' WHERE number = 1")
+    changed(settings.state_dir, "UPDATE answer_pages SET data = x'00' WHERE number = 1")
 
 
 def printed(settings: Settings, capsys: pytest.CaptureFixture[str], **how: bool) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -15,25 +14,13 @@ from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate, version_of
 from rlm_kernel_mcp.store.displays import DisplayRow
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from tests.records import changed
 
 NOW: Final = "2026-11-30T10:00:00.000Z"
 SHOWN: Final = [
     (1, "image/png", b"\x89PNG\0\xff"),
     (1, "text/html", "<b>Größe \ud800".encode("utf-8", "surrogatepass")),
 ]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path)
-    opened.add_session(SessionRecord("s_1", NOW, "text", "idle", last_used_at=NOW))
-    yield opened
-    opened.close()
-
-
-def changed(directory: Path, statement: str) -> None:
-    with closing(sqlite3.connect(directory / "sessions.db")) as connection, connection:
-        assert connection.execute(statement).rowcount > 0
 
 
 def test_what_was_displayed_is_read_back_byte_by_byte_and_in_its_order(store: Store, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +16,11 @@ from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate, version_of
 from rlm_kernel_mcp.store.long_answers import BATCH_BYTES, PAGE_BYTES_MAX, PagedText
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from tests.records import changed
 
 NOW = "2026-11-29T10:00:00.000Z"
 PAGES = ("first ", "zweite Größe ", "", "😀 third\n", "\ud800\udfff", "end")
 WHOLE = "".join(PAGES)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A store with one session, `s_1`."""
-    store = Store.open(tmp_path)
-    store.add_session(SessionRecord("s_1", NOW, "text", "idle", last_used_at=NOW))
-    yield store
-    store.close()
 
 
 def utf8(text: str) -> bytes:
@@ -51,11 +42,6 @@ def finalized(store: Store, session_id: str = "s_1") -> PagedText:
     store.update_session(session_id, status="finalized", extra=json.dumps(answer.recorded()))
     store.add_final(EventRow(session_id, NOW, 3, "finalize", result_status="completed"), answer)
     return answer
-
-
-def changed(directory: Path, statement: str, *parameters: Any) -> None:
-    with closing(sqlite3.connect(directory / "sessions.db")) as connection, connection:
-        assert connection.execute(statement, parameters).rowcount > 0
 
 
 def test_a_long_answer_is_read_as_it_was_written(store: Store, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from rlm_kernel_mcp.store.maps import documents as documents_module
 from rlm_kernel_mcp.store.maps.documents import DocumentsPage
 from rlm_kernel_mcp.store.store import SessionRecord, Store
+from tests.records import changed
 
 NAMES: Final = ["a/ä.py", "empty", "b\ud800.txt", "a" * 4_000, "😀" * 1_000]
 CHARS: Final = [10, 0, 5, 7, 3]
@@ -71,8 +71,7 @@ def test_names_that_are_long_take_more_pages(store: Store, monkeypatch: pytest.M
 )
 def test_a_page_that_is_not_what_was_written_is_left_out(store: Store, tmp_path: Path, change: str) -> None:
     """The others are there."""
-    with closing(sqlite3.connect(tmp_path / "sessions.db")) as connection, connection:
-        connection.execute(f"UPDATE context_documents SET {change} WHERE number = 1")
+    changed(tmp_path, f"UPDATE context_documents SET {change} WHERE number = 1")
     assert [page.start for page in store.documents.of("s_1", "context")] == [0, 22]
     assert store.documents.damaged() == 1
     assert "1 page of documents" in list(store.faults())

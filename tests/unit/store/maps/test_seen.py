@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -15,21 +14,9 @@ from rlm_kernel_mcp.store.database.schema import MIGRATIONS, migrate, version_of
 from rlm_kernel_mcp.store.maps import seen as seen_module
 from rlm_kernel_mcp.store.maps.seen import SeenRow
 from rlm_kernel_mcp.store.store import EventRow, SessionRecord, Store
+from tests.records import changed
 
 NOW: Final = "2026-11-30T10:00:00.000Z"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path)
-    opened.add_session(SessionRecord("s_1", NOW, "text", "idle", last_used_at=NOW))
-    yield opened
-    opened.close()
-
-
-def changed(directory: Path, statement: str) -> None:
-    with closing(sqlite3.connect(directory / "sessions.db")) as connection, connection:
-        assert connection.execute(statement).rowcount > 0
 
 
 def test_rows_are_read_back_in_the_order_in_which_they_were_written(store: Store, tmp_path: Path) -> None:
