@@ -1,7 +1,7 @@
 """A session as one file: the live page with all that its stream would say, which asks nobody for anything.
 
 Is: the page's own files put together, under a policy that allows these alone, by their hashes. Is not: another page;
-nor what the stream says (`messages/`). Above: `commands/`. Below: nothing.
+nor what the stream says (`messages/`). Above: `commands/watch.py`. Below: the page's files in `static/`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The options of `lab`.
 
-Is: its parser and help text. Is not: its work, which is given; nor anything heavy. Above: `cli.py`. Below: the standard
-library.
+Is: its parser and help text. Is not: its work, which is given; nor anything heavy. Above: `cli.py`. Below:
+`sessions.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-PORTS: int = 1 << 16
+from rlm_kernel_mcp.commands.parsing.sessions import port
 
 
 def add_lab(commands: Any, work: Callable[[argparse.Namespace], int]) -> None:
@@ -24,7 +24,7 @@ def add_lab(commands: Any, work: Callable[[argparse.Namespace], int]) -> None:
         "refused (`rlm-kernel-mcp kill` does that). Of output you see text, PNG and JPEG. Nothing that is not locked "
         "can be reached: no terminal, no other kernel, no file but the documents that you make there.",
     )
-    parser.add_argument("--port", type=_port, default=0, metavar="N", help="where to listen (default: any free port)")
+    parser.add_argument("--port", type=port, default=0, metavar="N", help="where to listen (default: any free port)")
     parser.add_argument("--no-browser", action="store_false", dest="browser", help="only say where it listens")
     parser.add_argument(
         "--print-config",
@@ -33,10 +33,3 @@ def add_lab(commands: Any, work: Callable[[argparse.Namespace], int]) -> None:
         help="instead: the lines by which a Jupyter server of your own lists these kernels",
     )
     parser.set_defaults(command=work, parser=parser)
-
-
-def _port(text: str) -> int:
-    """A port, 0 for any free one."""
-    if not text.isdecimal() or not text.isascii() or int(text) >= PORTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to {PORTS - 1:,}")
-    return int(text)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+PORT_MAX: Final = 65_535
 Work = Mapping[str, Callable[[argparse.Namespace], int]]
 """What each command does, by its name."""
 
@@ -132,6 +133,15 @@ def directory(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("it is empty; give a directory")
     return Path(text)
+
+
+def port(text: str) -> int:
+    """A port that an option names, 0 for any free one."""
+    if not text.isascii() or not text.isdigit() or int(text) > PORT_MAX:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a port; give a number, 0 for any free one: no port is above {PORT_MAX:,}"
+        )
+    return int(text)
 
 
 def add_session_id(command: argparse.ArgumentParser, **how: Any) -> None:

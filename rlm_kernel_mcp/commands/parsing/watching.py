@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from rlm_kernel_mcp.commands.parsing.sessions import add_session_id
-
-PORT_MAX: Final = 65_535
+from rlm_kernel_mcp.commands.parsing.sessions import add_session_id, port
 
 
 def add_watch(commands: Any, work: Callable[[argparse.Namespace], int]) -> None:
@@ -26,14 +24,8 @@ def add_watch(commands: Any, work: Callable[[argparse.Namespace], int]) -> None:
         "lets a browser in; whoever has it can read all sessions.",
     )
     add_session_id(parser, nargs="?")
-    parser.add_argument("--port", type=_port, default=0, metavar="N", help="where it listens (default: a free port)")
+    parser.add_argument("--port", type=port, default=0, metavar="N", help="where it listens (default: a free port)")
     parser.add_argument(
         "--export", type=Path, metavar="FILE", help="instead: write the session into FILE, which needs no server"
     )
     parser.set_defaults(command=work, parser=parser)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > PORT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number up to {PORT_MAX:,}, or 0 for a free one")
-    return int(text)

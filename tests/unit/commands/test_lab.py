@@ -82,8 +82,9 @@ def test_the_server_gets_no_setting_of_jupyters(settings: Settings, monkeypatch:
     assert "--browser" not in argv
 
 
+@pytest.mark.parametrize("command", ["lab", "watch"])
 @pytest.mark.parametrize("port", ["-1", "65536", "x", "", "٣"])
-def test_a_port_is_a_number_of_one(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_is_a_number_of_one(command: str, port: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        build_parser().parse_args(["lab", f"--port={port}"])
+        build_parser().parse_args([command, f"--port={port}"])
     assert "is not a port" in capsys.readouterr().err
