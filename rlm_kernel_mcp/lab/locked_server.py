@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_server.base.handlers import Template404
 from jupyter_server.serverapp import ServerApp
 from traitlets.config import Config
 
@@ -27,6 +28,9 @@ POLICY: Final = (
 )
 """What a browser lets a page ask for: this server. A second line, behind what is taken out of messages; JupyterLab's
 own page has scripts within it."""
+
+TAKEN_AWAY: Final = ("/lab/api/build",)
+"""JupyterLab builds itself anew by it, of what the network has, in its core too."""
 
 
 class LockedKernelspecs(KernelSpecManager):
@@ -53,6 +57,11 @@ class LockedServer(ServerApp):  # type: ignore[misc]  # jupyter_server is not in
     def config_file_paths(self) -> list[str]:
         """Nowhere: what is configured for other servers of this user or machine is not for this one."""
         return []
+
+    def init_webapp(self) -> None:
+        """Make the routes: extensions add theirs behind those of ours that are nothing."""
+        super().init_webapp()
+        self.web_app.add_handlers(".*$", [(path, Template404) for path in TAKEN_AWAY])
 
 
 def configuration(own: Path, documents: Path, state_dir: Path) -> Config:
