@@ -50,6 +50,9 @@ class Sender:
         self.wire: socket.socket | None = None
         """What the transport is over; None: no thread sends anything."""
         self.transport: asyncio.Transport | None = None
+        self._is_behind = False
+        """Whether the transport had more than went at once when it was given something last. Only the loop asks it for
+        that: while it writes, what it has in hand is for a moment not in its buffer (from Python 3.12 on)."""
         self._rest = b""
         """Of what a thread has sent, if it did not go whole: nobody else's may come between."""
 
@@ -57,8 +60,9 @@ class Sender:
         """Write a frame, behind what is to be written already."""
         with self.lock:
             data, self._rest = self._rest + data, b""
-            if self.transport is not None:
-                self.transport.write(data)
+            if (transport := self.transport) is not None:
+                transport.write(data)
+                self._is_behind = transport.get_write_buffer_size() > 0
 
     def write_rest(self) -> None:
         """A thread has sent something."""
@@ -79,8 +83,7 @@ class Sender:
         """
         data = framed([row_of(number, given)])
         with self.lock:
-            transport = self.transport
-            if self.wire is None or transport is None or self._rest or transport.get_write_buffer_size():
+            if self.wire is None or self.transport is None or self._rest or self._is_behind:
                 return False
             if not self._is_open(number) or len(data) > AT_ONCE_BYTES:
                 return False

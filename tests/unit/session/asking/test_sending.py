@@ -14,7 +14,7 @@ import pytest
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed
 from rlm_kernel_mcp.session.asking.channel import KernelChannel
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
-from rlm_kernel_mcp.session.asking.sending import AT_ONCE_BYTES, AtOnce
+from rlm_kernel_mcp.session.asking.sending import AT_ONCE_BYTES, AtOnce, Sender
 from rlm_kernel_mcp.session.asking.waiting import Moment
 
 pytestmark = pytest.mark.anyio
@@ -126,3 +126,30 @@ async def test_the_rest_goes_also_where_the_loop_has_nothing_to_say() -> None:
         channel.sender.write_rest()
         channel.sender.write_rest()
         assert await rows_from(kernel, 1) == [[1, True, "first"]]
+
+
+class InHand(asyncio.Transport):
+    """Has some of what it was given in hand, which its buffer has not meanwhile: so asyncio writes from Python 3.12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+
+    def write(self, data: Any) -> None:
+        self.left = len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+
+async def test_a_thread_sends_nothing_into_the_midst_of_what_the_loop_is_just_writing() -> None:
+    """It goes on once the loop has seen that all is written."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = Sender(lambda number: True)
+        sender.wire, sender.transport = ours, (transport := InHand())
+        sender.write(b"more than the kernel has taken")
+        transport.left = 0  # or it is in the loop's hand
+        assert not sender.give_at_once(1, Answered("x"), lambda is_sent: None)
+        sender.write(b"")
+        assert sender.give_at_once(1, Answered("x"), lambda is_sent: None)
