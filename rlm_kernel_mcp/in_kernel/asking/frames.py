@@ -151,7 +151,7 @@ class Incoming:
         finally:
             if None in self._turn and self._turn[None] is mine:
                 del self._turn[None]
-                if self._waiting:
+                if self._waiting or self._is_left:
                     self._told.put(None)
 
     def _take_own(self, number: int) -> None:

@@ -233,3 +233,22 @@ def test_a_channel_that_another_one_replaces_lets_its_reader_go(monkeypatch: pyt
         reader, _ = channel._threads
         reader.join(WAIT_S)
         assert (reader.is_alive(), channel.closed) == (False, True)
+
+
+def test_a_channel_that_is_replaced_while_a_thread_reads_its_own_answer_lets_its_reader_go_too() -> None:
+    """That thread has the turn, and nobody waits for anything when it gives it back."""
+    with opened() as (ours, channel):
+        waiting = asked(channel, gate := Gate())
+        reading = threading.Thread(target=gate.wait)
+        reading.start()
+        while None not in channel._incoming._turn:
+            assert reading.is_alive()
+        channel.leave()
+        while channel._incoming._told.qsize():  # the reader has heard it, and looks whose turn it is
+            assert channel._threads[0].is_alive()
+        ours.sendall(framed([1, True, "a"]))
+        reading.join(WAIT_S)
+        assert waiting.given == "a"
+        ours.close()
+        channel._threads[0].join(WAIT_S)
+        assert (channel._threads[0].is_alive(), channel.closed) == (False, True)
