@@ -94,10 +94,14 @@ def told(*, claims: bool) -> Used:
 
 
 def _shown() -> list[Shown]:
-    """The places whose texts were taken since the last time, the last ones first, each once."""
-    parts = [Span(*one) if isinstance(one, tuple) else one for one in reversed(spans)]
+    """The places whose texts were taken since the last time, the last ones first, each once.
+
+    Of copies: a thread of the session's may go on, and take others meanwhile.
+    """
+    places, documents = reversed(list(spans)), reversed(list(opened))
+    parts = [Span(*one) if isinstance(one, tuple) else one for one in places]
     taken = [(one.context, one.doc, *one.chars) for one in parts]
-    taken += [(context, document, 0, min(chars, CITED_CHARS_MAX)) for context, document, chars in reversed(opened)]
+    taken += [(context, document, 0, min(chars, CITED_CHARS_MAX)) for context, document, chars in documents]
     spans.clear()
     opened.clear()
     return list(dict.fromkeys(row for row in taken if 0 <= row[2] < row[3] <= row[2] + CITED_CHARS_MAX))[:SHOWN_MAX]

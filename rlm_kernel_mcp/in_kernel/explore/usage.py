@@ -47,7 +47,7 @@ def went_over(how: How, context: str, start: int, end: int) -> None:
     _touched[context] = None
     if how == "searched":
         passes = _passes.get(context)
-        if passes is not None and passes[-1][1] == start:  # the next document in the same pass
+        if passes and passes[-1][1] == start:  # the next document in the same pass
             passes[-1][1] = end
         else:
             _begin_pass(context, start, end)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlm_kernel_mcp.context_wire import RUNS_MAX, SHOWN_MAX
-from rlm_kernel_mcp.in_kernel.explore import usage
+from rlm_kernel_mcp.in_kernel.explore import evidence, usage
 from rlm_kernel_mcp.in_kernel.explore.chunks import chunks
 from rlm_kernel_mcp.in_kernel.explore.evidence import cite, quote, told
 from rlm_kernel_mcp.in_kernel.explore.looking import look, tree
 from rlm_kernel_mcp.in_kernel.explore.ranking import rank
 from rlm_kernel_mcp.in_kernel.explore.records import records
 from rlm_kernel_mcp.in_kernel.explore.searching import count, search
-from rlm_kernel_mcp.in_kernel.explore.spans import lines, span
+from rlm_kernel_mcp.in_kernel.explore.spans import Span, lines, span
 from rlm_kernel_mcp.in_kernel.explore.usage import DOCUMENTS_KEPT, SPANS_KEPT, take, went_over
 from rlm_kernel_mcp.in_kernel.namespace.documents import Documents
 from tests.unit.in_kernel.explore.conftest import Load
@@ -144,3 +145,20 @@ def test_of_too_many_places_the_last_ones_are_told(load: Load) -> None:
     shown = told(claims=False)["shown"]
     assert len(shown) == SPANS_KEPT + DOCUMENTS_KEPT <= SHOWN_MAX
     assert (shown[0], shown[SPANS_KEPT]) == (("context", "a", 1_998, 1_999), ("context", "999", 0, 1))
+
+
+def test_a_thread_that_goes_on_meanwhile_costs_no_step_its_reply(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a text while those that were taken are told, or is about to search in a context as the first one."""
+    load({"a": "needle\n"})
+    one = span(0, 6)
+    assert (one.text, one.after(1)) == ("needle", "\n")
+
+    def meanwhile(*place: Any) -> Span:
+        usage.spans.append(one)
+        return Span(*place)
+
+    monkeypatch.setattr(evidence, "Span", meanwhile)
+    assert told(claims=False)["shown"] == [("context", "a", 6, 7), ("context", "a", 0, 6)]
+    usage._passes["context"] = []
+    went_over("searched", "context", 0, 7)
+    assert take()["passes"] == {"context": [(0, 7, 1)]}
