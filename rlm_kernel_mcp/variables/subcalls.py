@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.text.home_directory import with_home
@@ -207,17 +207,14 @@ def _endpoint(values: Mapping[str, str], environ: Mapping[str, str]) -> tuple[st
 
 def _checked_url(variable: str, url: str, values: Mapping[str, str]) -> str:
     # The value is not repeated: a password in it would stand in the log.
-    try:
-        found = urlsplit(url)
-        host, _ = found.hostname or "", found.port
-    except ValueError:
-        host, found = "", urlsplit("")
-    if found.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable() or " " in url:
+    found = parts_of_address(url)
+    if found is None:
         raise InvalidInput(f"{variable} is not the URL of an endpoint, which begins with https://.", "Correct it.")
     if found.username is not None or found.password is not None or found.query or found.fragment:
         raise InvalidInput(
             f"{variable} has more in it than scheme, host, port and path.", "A key belongs into OPENAI_API_KEY."
         )
+    host = found.hostname or ""
     may_be_plain = is_loopback(host) or values.get("RLM_SUBCALL_ALLOW_HTTP") == "on"
     if found.scheme == "http" and not may_be_plain:
         raise InvalidInput(
@@ -225,6 +222,16 @@ def _checked_url(variable: str, url: str, values: Mapping[str, str]) -> str:
             "Use https, or set RLM_SUBCALL_ALLOW_HTTP=on.",
         )
     return url.rstrip("/")
+
+
+def parts_of_address(url: str) -> SplitResult | None:
+    """Of an address by http or https that names a host, in ASCII without blanks; None: it is none."""
+    try:
+        found = urlsplit(url)
+        is_right = found.scheme in ("http", "https") and bool(found.hostname) and (found.port or 1) > 0
+    except ValueError:
+        return None
+    return found if is_right and url.isascii() and url.isprintable() and " " not in url else None
 
 
 def _key(environ: Mapping[str, str], url: str, azure_version: str) -> Secret | None:

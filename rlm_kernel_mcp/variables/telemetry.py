@@ -12,11 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from rlm_kernel_mcp.errors import InvalidInput
-from rlm_kernel_mcp.variables.subcalls import Secret
+from rlm_kernel_mcp.variables.subcalls import Secret, parts_of_address
 
+OF_ALL: Final = "OTEL_EXPORTER_OTLP_"
+OF_TRACES: Final = f"{OF_ALL}TRACES_"
+HEADERS: Final = f"{OF_ALL}HEADERS"
 DEFAULT_URL: Final = "http://localhost:4318"
 PATH: Final = "v1/traces"
 PROTOCOL: Final = "http/protobuf"
@@ -39,7 +42,7 @@ class TelemetrySettings:
     has_texts: bool = False
     """Whether code, output, questions and answers go along."""
     url: str = field(default="", repr=False)
-    """It may hold a key."""
+    """It may hold a name and a password."""
     headers: Secret | None = None
     """As the variable has them; they may hold a key."""
     timeout_s: float = TIMEOUT_S
@@ -71,33 +74,34 @@ def load_telemetry_settings(values: Mapping[str, str], environ: Mapping[str, str
     wanted = values.get("RLM_OTEL", "off")
     if wanted == "off" or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return NO_TELEMETRY
-    if (exporter := environ.get("OTEL_TRACES_EXPORTER", "otlp").strip()) == "none":
+    if (exporter := environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp") == "none":
         return NO_TELEMETRY
     if exporter != "otlp":  # `console` would write between the messages of MCP
         raise InvalidInput(f"OTEL_TRACES_EXPORTER={exporter!r}: spans go out by otlp, or none.", WRONG)
-    if (protocol := _of_traces(environ, "PROTOCOL") or PROTOCOL) != PROTOCOL:
-        raise InvalidInput(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r}: spans go out by {PROTOCOL} alone.", WRONG)
-    headers = _of_traces(environ, "HEADERS")
-    headers_of(headers)
+    variable, protocol = _of_traces(environ, "PROTOCOL")
+    if protocol not in ("", PROTOCOL):
+        raise InvalidInput(f"{variable}={protocol!r}: spans go out by {PROTOCOL} alone.", WRONG)
+    variable, headers = _of_traces(environ, "HEADERS")
+    headers_of(headers, variable)
     sampler, ratio = _sampler(environ)
     return TelemetrySettings(
         is_on=True,
         has_texts=wanted == "texts",
         url=_url(environ),
         headers=Secret(headers) if headers else None,
-        timeout_s=_seconds(_of_traces(environ, "TIMEOUT")),
+        timeout_s=_seconds(*_of_traces(environ, "TIMEOUT")),
         delay_ms=_delay_ms(environ.get("OTEL_BSP_SCHEDULE_DELAY", "").strip()),
-        compression=_compression(_of_traces(environ, "COMPRESSION")),
-        ca_file=_of_traces(environ, "CERTIFICATE"),
-        client_key_file=_of_traces(environ, "CLIENT_KEY"),
-        client_certificate_file=_of_traces(environ, "CLIENT_CERTIFICATE"),
+        compression=_compression(*_of_traces(environ, "COMPRESSION")),
+        ca_file=_of_traces(environ, "CERTIFICATE")[1],
+        client_key_file=_of_traces(environ, "CLIENT_KEY")[1],
+        client_certificate_file=_of_traces(environ, "CLIENT_CERTIFICATE")[1],
         sampler=sampler,
         ratio=ratio,
         resource=_resource(environ),
     )
 
 
-def headers_of(text: str) -> dict[str, str]:
+def headers_of(text: str, variable: str = HEADERS) -> dict[str, str]:
     """The headers of the exporter's variable: pairs that commas separate; a value may be written as in an address.
 
     Here, and not by the SDK: that logs a pair which it does not understand, key and all, and requests one that no
@@ -111,32 +115,32 @@ def headers_of(text: str) -> dict[str, str]:
         name, sign, value = (unquote(part).strip() for part in pair.partition("="))
         if not sign or not _HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
             what = "a list of name=value that commas separate, all of it printable ASCII"
-            raise InvalidInput(f"OTEL_EXPORTER_OTLP_HEADERS is not {what}.", WRONG)
+            raise InvalidInput(f"{variable} is not {what}.", WRONG)
         found[name.lower()] = value
     return found
 
 
-def _of_traces(environ: Mapping[str, str], name: str) -> str:
-    """A variable of the exporter, by its name for traces or for all signals."""
-    return (environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or environ.get(f"OTEL_EXPORTER_OTLP_{name}") or "").strip()
+def _of_traces(environ: Mapping[str, str], name: str) -> tuple[str, str]:
+    """A variable of the exporter, by its name for traces or else for all signals: which it is, and what it says."""
+    own, shared = OF_TRACES + name, OF_ALL + name
+    if text := environ.get(own, "").strip():
+        return own, text
+    return shared, environ.get(shared, "").strip()
 
 
 def _url(environ: Mapping[str, str]) -> str:
-    own = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
-    base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip() or DEFAULT_URL
-    url = own or f"{base.rstrip('/')}/{PATH}"
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_right = False
-    if not is_right:
-        which = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" if own else "OTEL_EXPORTER_OTLP_ENDPOINT"
-        raise InvalidInput(f"{which} is not an address that begins with http:// or https://.", WRONG)
-    return url
+    variable, text = _of_traces(environ, "ENDPOINT")
+    parts = parts_of_address(text or DEFAULT_URL)
+    if parts is None:
+        raise InvalidInput(f"{variable} is not an address that begins with http:// or https://.", WRONG)
+    if parts.query or parts.fragment:  # the exporter logs them where it cannot connect
+        raise InvalidInput(
+            f"{variable} has more in it than scheme, host, port and path.", f"A key belongs into {HEADERS}."
+        )
+    return text if variable.startswith(OF_TRACES) else f"{(text or DEFAULT_URL).rstrip('/')}/{PATH}"
 
 
-def _seconds(text: str) -> float:
+def _seconds(variable: str, text: str) -> float:
     if not text:
         return TIMEOUT_S
     try:
@@ -144,7 +148,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 3_600:
-        raise InvalidInput(f"OTEL_EXPORTER_OTLP_TIMEOUT={text!r} is not a number of seconds up to 3600.", WRONG)
+        raise InvalidInput(f"{variable}={text!r} is not a number of seconds up to 3600.", WRONG)
     return seconds
 
 
@@ -156,10 +160,10 @@ def _delay_ms(text: str) -> int:
     return int(text)
 
 
-def _compression(text: str) -> str:
+def _compression(variable: str, text: str) -> str:
     if (found := text.lower() or "none") not in COMPRESSIONS:
         known = ", ".join(COMPRESSIONS)
-        raise InvalidInput(f"OTEL_EXPORTER_OTLP_COMPRESSION={text!r} is not known; known values: {known}.", WRONG)
+        raise InvalidInput(f"{variable}={text!r} is not known; known values: {known}.", WRONG)
     return found
 
 

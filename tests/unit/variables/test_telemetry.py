@@ -31,6 +31,15 @@ def test_nothing_is_switched_on_by_variables_that_are_other_programs_too() -> No
     assert settings(RLM_OTEL="texts", **OF_OTHERS).has_texts
 
 
+def test_a_variable_that_is_empty_is_as_one_that_is_not_set() -> None:
+    empty = {
+        f"OTEL_{name}": " " for name in ("TRACES_EXPORTER", "SERVICE_NAME", "TRACES_SAMPLER", "BSP_SCHEDULE_DELAY")
+    }
+    empty |= {f"OTEL_EXPORTER_OTLP_TRACES_{name}": " " for name in ("ENDPOINT", "TIMEOUT", "PROTOCOL", "COMPRESSION")}
+    assert settings(RLM_OTEL="on", **empty) == settings(RLM_OTEL="on")
+    assert settings(RLM_OTEL="on", OTEL_EXPORTER_OTLP_TIMEOUT="2", **empty).timeout_s == 2.0
+
+
 @pytest.mark.parametrize("off", [{"OTEL_SDK_DISABLED": "True"}, {"OTEL_TRACES_EXPORTER": "none"}])
 def test_what_switches_every_program_s_spans_off_switches_ours_off(off: dict[str, str]) -> None:
     assert settings(RLM_OTEL="on", **off) == NO_TELEMETRY
@@ -92,10 +101,19 @@ def test_headers_are_pairs_whose_values_may_be_written_as_in_an_address() -> Non
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is not an address"),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://[::1"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is not"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://u:key@:99999"}, "is not an address"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318?a=key"},
+            "ENDPOINT has more in it than scheme, host, port and path",
+        ),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c/x#key"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT has more"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://u:key@c d"}, "OTEL_EXPORTER_OTLP_ENDPOINT is not an address"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "a key"}, "is not a list of name=value"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "x-a=a%0akey"}, "printable ASCII"),
-        ({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "x a=key"}, "printable ASCII"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "x a=key"}, "OTEL_EXPORTER_OTLP_TRACES_HEADERS .* printable ASCII"),
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "number of seconds up to 3600"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "0"}, "^OTEL_EXPORTER_OTLP_TRACES_TIMEOUT='0' is not"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "^OTEL_EXPORTER_OTLP_TRACES_PROTOCOL='grpc': "),
+        ({"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "br"}, "^OTEL_EXPORTER_OTLP_TRACES_COMPRESSION='br' is not"),
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "nan"}, "number of seconds up to 3600"),
         ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "number of milliseconds up to 3600000"),
         ({"OTEL_EXPORTER_OTLP_COMPRESSION": "br"}, "known values: none, gzip, deflate"),
