@@ -57,7 +57,7 @@ class Rows(TypedDict):
 
     sessions: list[Row]
     older: int
-    """How many more there are: `before` the last one's `last`."""
+    """How many more there are: `before` the last one's `last`, a comma and its `id`."""
     damaged: int
     """Records that cannot be read."""
 

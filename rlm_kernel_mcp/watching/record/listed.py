@@ -38,9 +38,10 @@ class Listed:
         """By session, when it was last used, and its pulse then."""
 
     def page(self, before: str = "", most: int = ROWS_MAX) -> Rows:
-        """The last used ones, or of those that were last used before a moment."""
+        """The last used ones, or those behind a row: its `last`, a comma and its `id`."""
+        last, _, session_id = before.partition(",")
         keys = self._store.session_keys()
-        wanted = _newest(key for key in keys if not before or key.last_used_at < before)
+        wanted = _newest(key for key in keys if not before or _place(key) < (last, session_id))
         rows, damaged = self._rows(wanted[:most])
         return {"sessions": rows, "older": max(len(wanted) - most, 0), "damaged": damaged + keys.damaged}
 
@@ -154,7 +155,12 @@ def _letter(action: str, source: str, status: str) -> str:
 
 
 def _newest(keys: Iterable[SessionKey]) -> list[SessionKey]:
-    return sorted(keys, key=lambda key: (key.last_used_at, key.session_id), reverse=True)
+    return sorted(keys, key=_place, reverse=True)
+
+
+def _place(key: SessionKey) -> tuple[str, str]:
+    """By which the list is in order: no two have the same, though they may have been used at the same moment."""
+    return key.last_used_at, key.session_id
 
 
 def _limit_words(reason: str, used: Used, limits: Used) -> str:

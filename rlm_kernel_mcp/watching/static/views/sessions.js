@@ -9,6 +9,12 @@ import { pill } from "./session.js";
 
 const TICK_MS = 10_000;
 
+/** A row's place in the list, as the server takes it: several may have been used at the same moment. */
+const place = (row) => `${row.last},${row.id}`;
+
+const newestFirst = (one, other) =>
+  one.last < other.last || (one.last === other.last && one.id < other.id) ? 1 : -1;
+
 export class SessionsView {
   constructor({ server }) {
     Object.assign(this, { server, rows: new Map(), older: 0 });
@@ -52,7 +58,7 @@ export class SessionsView {
   }
 
   draw() {
-    const rows = [...this.rows.values()].sort((one, other) => (one.last < other.last ? 1 : -1));
+    const rows = [...this.rows.values()].sort(newestFirst);
     const groups = [
       ["Live", rows.filter((row) => LIVE.has(row.status))],
       ["Ended", rows.filter((row) => !LIVE.has(row.status))],
@@ -74,7 +80,7 @@ export class SessionsView {
       this.older
         ? make(
             "button.more",
-            { type: "button", onclick: () => this.load(rows.at(-1).last).catch(() => null) },
+            { type: "button", onclick: () => this.load(place(rows.at(-1))).catch(() => null) },
             `Show older ones: ${count(this.older)}`,
           )
         : null,

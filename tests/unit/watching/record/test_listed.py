@@ -57,6 +57,18 @@ def test_a_page_says_how_many_sessions_are_older(session: Recorded, store: Store
     assert {row["id"] for row in (*page["sessions"], *rest["sessions"])} == {"s_1", "s_00", "s_10", "s_20"}
 
 
+def test_sessions_that_were_used_at_the_same_moment_are_on_one_page_each(session: Recorded, store: Store) -> None:
+    """A host that ends writes several in one millisecond."""
+    for number in range(4):
+        session.store.add_session(SessionRecord(f"s_{number}0", "2026-11-30T12:00:00Z", "text", "idle"))
+    listed, before, found = Listed(store), "", list[str]()
+    while (page := listed.page(before, most=2))["sessions"]:
+        found += [row["id"] for row in page["sessions"]]
+        before = "{last},{id}".format_map(page["sessions"][-1])
+        assert page["older"] == 5 - len(found)
+    assert found == ["s_30", "s_20", "s_10", "s_1", "s_00"]
+
+
 def test_only_rows_that_have_changed_are_told(session: Recorded, store: Store) -> None:
     changes = Changes(store, Listed(store))
     first = changes.look()
