@@ -20,6 +20,7 @@ from tests.lab.apps.framed import HOST, Shown, show
 from tests.lab.chromium import Chromium, started
 from tests.parts import chromium
 from tests.sessions import AMPLE, WAIT_S, SessionDriver, open_registry
+from tests.watching.test_page_words import NAMED, STAYS
 
 pytestmark = pytest.mark.slow
 MARKUP: Final = (
@@ -157,6 +158,15 @@ def test_marks_that_are_heaped_on_a_letter_are_counted_and_words_keep_theirs(bro
     text = f"{words} a{chr(0x301) * 50_000}"
     found = shown(browser, tmp_path, {"structuredContent": {"ok": True, "data": {"events": [{"stdout": text}]}}})
     assert f"{words} a{chr(0x301) * 4} [+49,996 marks]" in found.text
+
+
+def test_what_the_live_page_names_is_named_here_too_and_words_stay(browser: Chromium, tmp_path: Path) -> None:
+    odd = {text: name for text, name in NAMED.items() if not name.endswith("marks")}
+    event = {"stdout": "\n".join(odd), "result": "\n".join(STAYS)}
+    found = shown(browser, tmp_path, {"structuredContent": {"ok": True, "data": {"events": [event]}}})
+    assert [name for text, name in odd.items() if text in found.text] == []
+    assert found.text.count("\\u{") == len(odd)
+    assert [text for text in STAYS if text not in found.text] == []
 
 
 def test_it_does_its_part_of_the_handshake_and_says_how_large_it_is(browser: Chromium, tmp_path: Path) -> None:

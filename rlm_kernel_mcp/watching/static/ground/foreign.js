@@ -12,18 +12,16 @@ const TITLE_CHARS = 200;
 
 // Controls, separators, bidirectional marks, embeddings, overrides and isolates, tags, interlinear marks, lone surrogates,
 // and letters that are drawn as nothing. A joiner or a selector beside a letter, a mark or an emoji spells a word there.
+// The page of a trace (`server/offered/session_view.html`) has the same lines.
 const SPELLS = "[\\p{L}\\p{M}\\p{N}\\p{Extended_Pictographic}\\u{1f3fb}-\\u{1f3ff}]";
-const ODD = new RegExp(
-  [
-    "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b\\u200e\\u200f]",
-    "[\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff0-\\ufffb\\u{e0000}-\\u{e007f}]",
-    `(?<!${SPELLS}[\\ufe0f]?)[\\u200c\\u200d]|[\\u200c\\u200d](?!${SPELLS})`,
-    "(?<![\\p{L}\\p{M}\\p{N}\\p{S}\\p{P}])[\\ufe00-\\ufe0f\\u{e0100}-\\u{e01ef}]",
-    "\\p{Surrogate}",
-    `\\p{M}{${MARKS},}`,
-  ].join("|"),
-  "gu",
-);
+const HIDES = [
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b\\u200e\\u200f]",
+  "[\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff0-\\ufffb\\u{e0000}-\\u{e007f}]",
+  `(?<!${SPELLS}[\\ufe0f]?)[\\u200c\\u200d]|[\\u200c\\u200d](?!${SPELLS})`,
+  "(?<![\\p{L}\\p{M}\\p{N}\\p{S}\\p{P}])[\\ufe00-\\ufe0f\\u{e0100}-\\u{e01ef}]",
+  "\\p{Surrogate}",
+].join("|");
+const ODD = new RegExp(`${HIDES}|\\p{M}{${MARKS},}`, "gu");
 
 const PLAIN = /^[\t\x20-\x7e]*$/; // most lines: a hundredth of the time
 

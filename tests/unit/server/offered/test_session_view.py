@@ -20,6 +20,7 @@ from rlm_kernel_mcp.server.mcp_server import LazyRegistry, build_server, offer_r
 from rlm_kernel_mcp.server.offered import session_view
 from rlm_kernel_mcp.session.trace.reports import TraceEvent, TracePage
 from rlm_kernel_mcp.telemetry.spans import Spans
+from tests.parts import ROOT
 from tests.sessions import WAIT_S
 
 if TYPE_CHECKING:
@@ -155,3 +156,11 @@ def test_the_page_is_one_file_that_names_no_place_and_makes_no_markup_of_a_text(
     wanted = {"default-src 'none'", "require-trusted-types-for 'script'", "trusted-types 'none'", "base-uri 'none'"}
     assert wanted <= {*policy.split("; ")}
     assert text.index("Content-Security-Policy") < text.index("<style")
+
+
+def test_what_is_odd_in_a_text_is_the_same_on_the_live_page() -> None:
+    """In the same lines, since this page is one file that loads nothing."""
+    live = (ROOT / "rlm_kernel_mcp/watching/static/ground/foreign.js").read_text(encoding="utf-8")
+    lines = re.search(r"^const SPELLS = .*?\.join\(\"\|\"\);$", live, re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    assert lines[0] in session_view.contents().text
