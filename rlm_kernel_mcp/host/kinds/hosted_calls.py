@@ -103,8 +103,7 @@ class HostedCalls(RegistryCalls):
     async def loaded_so_far(self, arguments: Arguments) -> LoadedSoFar:
         """How far what a session's steps wait for is loaded, in whichever registry it was used last."""
         session_id = session_id_of(arguments)
-        registry = await self._registries.of_session(self._settings, session_id)
-        return LoadedSoFar(*(registry.load_progress(session_id) or ()))
+        return LoadedSoFar(*((await self._of(session_id)).load_progress(session_id) or ()))
 
     async def files(self, arguments: Arguments) -> ScratchFiles:
         """What a session's code has written into its scratch directory."""
