@@ -2,8 +2,8 @@
 
 Is: the reading half, for whoever draws it; it grows with the record and reads nothing twice. Names are raw. Is not: a
 drawing, nor the writing half (`session/finding/steps.py`, `session/trace/journal.py`). Blocking, and for one thread at
-a time: call it by `in_reader`. Above: `session/trace/reading.py`. Below: `recorded.py`, `ranges.py`,
-`store/reading.py`.
+a time: call it by `in_reader`. Above: `session/trace/reading.py`, `watching/record/`. Below: `recorded.py`,
+`ranges.py`, `store/reading.py`.
 
 `delivered` and final citations are the host's facts; `searched`, and what is only claimed, the kernel's word. What
 steps did by a text's own methods is in neither.
@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from rlm_kernel_mcp.context_wire import Run
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.kernel.untrusted.exploring import use_of
+from rlm_kernel_mcp.kernel.untrusted.fields import count_of
 from rlm_kernel_mcp.session.seen.ranges import Range, added, bins_of, clamped, merged, within
 from rlm_kernel_mcp.session.seen.recorded import DELIVERED, RANGES_MAX, SEARCHED, delivered_of, searched_of
 from rlm_kernel_mcp.store.database.records import SessionRecord
@@ -173,15 +174,16 @@ class SeenMap:
         """Sizes of the contexts, and the documents of those whose reports name all."""
         try:
             record = self._store.session(self._session_id, whole=False)
-            reports = [] if record is None else _reports(record)
+            reports = [] if record is None else reports_of(record)
         except SessionNotFound:  # it is damaged
             return
         for row in reports:
-            name, documents = str(row.get("name", "context")), row.get("documents", ())
-            self._chars[name] = row["chars"]
+            if (chars := count_of(row.get("chars"))) is None:
+                continue
+            name, documents = str(row["name"]), first_documents(row)
+            self._chars[name] = chars
             if row.get("document_count") == len(documents) and not self._documents.get(name):
-                names, sizes = [one["name"] for one in documents], [one["chars"] for one in documents]
-                self._documents[name] = list(_placed(names, sizes, 0))
+                self._documents[name] = documents
 
     # --- citations --------------------------------------------------------------------------------
 
@@ -223,12 +225,37 @@ class SeenMap:
         return self._by_name[context].get(document)
 
 
-def _reports(record: SessionRecord) -> list[dict[str, Any]]:
-    """What a record has of the contexts that are there, the first one first."""
-    reference: dict[str, Any] = json.loads(record.context_ref or "{}")
-    first: dict[str, Any] = {"name": reference.get("name", "context"), **json.loads(record.context or "{}")}
-    rows = [first, *({"name": one["source"]["name"], **one["report"]} for one in reference.get("added", ()))]
-    return [row for row in rows if "chars" in row]
+def reports_of(record: SessionRecord) -> list[dict[str, Any]]:
+    """What a record has of a session's contexts, the first one first, and of each at least its name.
+
+    Another version may have written it: what is not as this one does it is left out.
+    """
+    first, reference = (_object(json.loads(text or "{}")) for text in (record.context, record.context_ref))
+    added = reference.get("added")
+    more = [_object(one) for one in added] if isinstance(added, list) else []
+    pairs = [(reference, first), *((one.get("source"), one.get("report")) for one in more)]
+    return [
+        {"name": str(_object(source).get("name") or "context"), **report}
+        for source, report in pairs
+        if isinstance(report, dict)
+    ]
+
+
+def first_documents(report: Mapping[str, Any]) -> list[DocumentPlace]:
+    """The documents that a context's report names: its first ones, which lie one behind the other."""
+    rows = report.get("documents")
+    names, sizes = list[str](), list[int]()
+    for row in map(_object, rows) if isinstance(rows, list) else ():
+        name, chars = row.get("name"), count_of(row.get("chars"))
+        if not isinstance(name, str) or chars is None:
+            break
+        names.append(name)
+        sizes.append(chars)
+    return list(_placed(names, sizes, 0))
+
+
+def _object(found: object) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}
 
 
 def _placed(names: Iterable[str], sizes: Iterable[int], start: int) -> Iterator[DocumentPlace]:

@@ -2,7 +2,7 @@
 
 Is: the first message of a stream, and how the session stands, by its record. Is not: an event (`shaping.py`), nor what
 was searched in a context (`maps.py`). Above: `history.py`, `listed.py`, `watching/live/session_stream.py`. Below:
-`shaping.py`, `maps.py`, `session/listing.py`, `store/store.py`.
+`shaping.py`, `maps.py`, `session/listing.py`, `session/seen/maps.py`, `store/store.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rlm_kernel_mcp.session.listing import (
 from rlm_kernel_mcp.session.listing import limits_of as recorded_limits
 from rlm_kernel_mcp.session.listing import used_of as recorded_use
 from rlm_kernel_mcp.session.reports import SessionStatus
+from rlm_kernel_mcp.session.seen.maps import reports_of
 from rlm_kernel_mcp.store.store import SessionRecord, Store
 from rlm_kernel_mcp.watching.messages.events import CALLS_MAX, Used
 from rlm_kernel_mcp.watching.messages.stream import ContextHead, Head
@@ -79,15 +80,6 @@ def in_words(counts: Mapping[str, int]) -> Used:
     return {"steps": steps, "runtime_ms": runtime, "chars": chars}
 
 
-def reports_of(record: SessionRecord) -> list[dict[str, Any]]:
-    """The reports of a session's contexts, the first one first, as the record has them."""
-    first, reference = _object(record.context), _object(record.context_ref)
-    added = reference.get("added")
-    more = [one.get("report") for one in added if isinstance(one, dict)] if isinstance(added, list) else []
-    found = [{"name": str(reference.get("name") or "context"), **first}, *more]
-    return [one for one in found if isinstance(one, dict)]
-
-
 def _context(row: Mapping[str, Any], maps: Maps) -> ContextHead:
     name, held, state = str(row.get("name"))[:NAME_CHARS], row.get("held"), row.get("state", "ready")
     chars, lines, byte_count, documents = (
@@ -110,8 +102,3 @@ def _walls(record: SessionRecord) -> Iterator[str]:
     for wall in found if isinstance(found, list) else ():
         if isinstance(wall, dict) and wall.get("holds"):
             yield str(wall.get("name"))[:NAME_CHARS]
-
-
-def _object(text: str) -> dict[str, Any]:
-    found = json.loads(text or "{}")
-    return found if isinstance(found, dict) else {}

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.reports import SessionStatus
-from rlm_kernel_mcp.session.seen.maps import SeenMap
+from rlm_kernel_mcp.session.seen.maps import SeenMap, reports_of
 from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
 from rlm_kernel_mcp.session.trace.displayed import DISPLAYED
 from rlm_kernel_mcp.session.trace.events import Texts, extra_of, texts_of
@@ -23,7 +23,7 @@ from rlm_kernel_mcp.store.store import ENDED_STATUSES, EventHead, SessionRecord,
 from rlm_kernel_mcp.text.surrogates import decoded
 from rlm_kernel_mcp.watching.messages.events import HEAD_CHARS, Event
 from rlm_kernel_mcp.watching.messages.stream import EVENTS_MAX, Begin, End, Message
-from rlm_kernel_mcp.watching.record.heads import head_of, reports_of, status_of, waits
+from rlm_kernel_mcp.watching.record.heads import head_of, status_of, waits
 from rlm_kernel_mcp.watching.record.maps import Maps
 from rlm_kernel_mcp.watching.record.news import Record
 from rlm_kernel_mcp.watching.record.shaping import event_of

@@ -16,11 +16,12 @@ from rlm_kernel_mcp.session.listing import counters_of, ended_for, facts_of, is_
 from rlm_kernel_mcp.session.listing import limits_of as recorded_limits
 from rlm_kernel_mcp.session.listing import used_of as recorded_use
 from rlm_kernel_mcp.session.reports import GuardrailStop
+from rlm_kernel_mcp.session.seen.maps import reports_of
 from rlm_kernel_mcp.store.store import SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import waits_words
 from rlm_kernel_mcp.watching.messages.answers import PULSE_MAX, ROWS_MAX, Row, Rows, RowsMessage, Running
 from rlm_kernel_mcp.watching.messages.events import Used
-from rlm_kernel_mcp.watching.record.heads import NAME_CHARS, QUESTION_CHARS, in_words, reports_of, status_of, waits
+from rlm_kernel_mcp.watching.record.heads import NAME_CHARS, QUESTION_CHARS, in_words, status_of, waits
 
 LIMITS: Final = frozenset(get_args(GuardrailStop))
 NOTABLE: Final = "fkesho"

@@ -2,7 +2,7 @@
 
 Is: windows of it, within the page's bounds. Is not: how any of it is recorded, nor whether it is true: searched is the
 kernel's word. Where the record has nothing, it is not tracked. Above: `heads.py`, `history.py`. Below: `stretches.py`,
-`watching/messages/`.
+`session/seen/maps.py`, `watching/messages/`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from rlm_kernel_mcp.kernel.untrusted.fields import count_of
+from rlm_kernel_mcp.session.seen.maps import first_documents
 from rlm_kernel_mcp.watching.messages.answers import LANES_MAX, Document, Lane, Lanes, Window
 from rlm_kernel_mcp.watching.messages.events import RANGES_MAX, Event, Range
 from rlm_kernel_mcp.watching.messages.stream import BINS_MAX, MapMessage, Stretch
@@ -177,18 +178,9 @@ class Maps:
 
     def _places(self, context: str) -> list[Place]:
         if context not in self._documents:
-            found = [Place(one.name, one.start, one.chars) for one in self._seen.documents(context)]
-            self._documents[context] = found or list(_first_ones(self._reports.get(context, {})))
+            found = self._seen.documents(context) or first_documents(self._reports.get(context, {}))
+            self._documents[context] = [Place(one.name, one.start, one.chars) for one in found]
         return self._documents[context]
-
-
-def _first_ones(report: Mapping[str, Any]) -> Iterable[Place]:
-    """The documents that a context's report names: its first ones, which lie one behind the other."""
-    rows, at = report.get("documents"), 0
-    for row in rows if isinstance(rows, list) else ():
-        chars = count_of(row.get("chars")) or 0
-        yield Place(str(row.get("name")), at, chars)
-        at += chars
 
 
 def _parted(places: Sequence[Place], ranges: Iterable[Range]) -> Iterable[tuple[int, Range]]:

@@ -197,6 +197,24 @@ def test_claims_are_cited_until_there_is_an_answer(store: Store) -> None:
     assert found.cited("more") == [("q1", 11, 14, True)]
 
 
+@pytest.mark.parametrize(
+    ("context", "reference"),
+    [
+        ("{}", '{"added": [{"report": {"chars": "many"}}, {"source": "more"}, 7]}'),
+        ('{"chars": 100, "document_count": 1, "documents": [{"title": "x"}]}', '{"added": {}}'),
+        ('{"chars": 100, "document_count": 1, "documents": 1}', '{"name": 7}'),
+    ],
+)
+def test_a_record_of_another_version_makes_a_map_say_less(store: Store, context: str, reference: str) -> None:
+    """And whoever asks for it gets an answer."""
+    step(store, 1, {"passes": {"context": [[0, 100, 1]]}})
+    store.update_session("s_1", context=context, context_ref=reference)
+    found = SeenMap(store, "s_1")
+    assert found.refresh()
+    assert found.documents("context") == []
+    assert found.document_at("context", 1) is None
+
+
 def test_a_damaged_row_makes_a_map_say_less(store: Store, tmp_path: Path) -> None:
     """And the others are there."""
     step(store, 1, {"passes": {"context": [[0, 100, 1]]}})
