@@ -16,11 +16,12 @@ from rlm_kernel_mcp.watching.messages.answers import LANES_MAX, DocumentsMessage
 from rlm_kernel_mcp.watching.messages.events import Event
 from rlm_kernel_mcp.watching.messages.stream import Message
 from rlm_kernel_mcp.watching.record.history import History
-from rlm_kernel_mcp.watching.record.pieces import shown
+from rlm_kernel_mcp.watching.record.pieces import PLAIN, SVG, shown
 
 PICTURES_BYTES: Final = 32 << 20
 """Of all pictures in one page."""
 NO_ROOM: Final = "this file has as many pictures as it may"
+NO_END: Final = "it is not drawn here, as it may have no end"
 
 
 def whole(store: Store, session_id: str) -> Iterator[Message | DocumentsMessage]:
@@ -46,10 +47,13 @@ def _with_pictures(store: Store, session_id: str, event: Event, room: int) -> in
         found = shown(store, session_id, int(event["id"]), int(sha.rpartition("-")[2])) if sha else None
         if found is None:
             continue
-        if used + len(found.data) > room:
+        if found.mime_type == PLAIN:  # the page tells of it, and does not show it
+            if image["mime"] == SVG:
+                image["why"] = NO_END
+        elif used + len(found.data) > room:
             image["why"] = NO_ROOM
-        else:  # of a text it is the source, which is shown as it is
+        else:
             used += len(found.data)
             data = base64.b64encode(found.data).decode("ascii")
-            image["data"] = f"data:{found.mime_type.partition(';')[0]};base64,{data}"
+            image["data"] = f"data:{found.mime_type};base64,{data}"
     return used

@@ -11,11 +11,12 @@ from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.kernel.untrusted.shown.displays import Display
 from rlm_kernel_mcp.watching.messages.events import ImageRef
 from rlm_kernel_mcp.watching.record import whole as module
-from rlm_kernel_mcp.watching.record.whole import NO_ROOM, whole
+from rlm_kernel_mcp.watching.record.whole import NO_END, NO_ROOM, whole
 from tests.unit.watching.recorded import Recorded, looked_at
 
 PICTURE = base64.b64encode(b"picture").decode()
 SHOWN = (Display("image/png", PICTURE, 1), Display("image/svg+xml", "<svg/>", 2), Display("text/html", "<b>", 3))
+BOMB = "".join(f'<g id="n{n}">{f"""<use href="#n{n - 1}"/>""" * 2}</g>' for n in range(1, 40))
 
 
 def images(directory: Path) -> list[ImageRef]:
@@ -31,27 +32,41 @@ def images(directory: Path) -> list[ImageRef]:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    session = Recorded(tmp_path)
-    session.step(displays=SHOWN)
+    return recorded(tmp_path, *SHOWN)
+
+
+def recorded(directory: Path, *displays: Display) -> Path:
+    session = Recorded(directory)
+    session.step(displays=displays)
     session.finalize()
     session.close()
-    return tmp_path
+    return directory
 
 
 def test_pictures_come_as_addresses_that_hold_them(directory: Path) -> None:
     found = images(directory)
-    assert [image["data"].partition(";")[0] for image in found] == [
-        "data:image/png",
-        "data:image/svg+xml",
-        "data:text/plain",
-    ]
+    addresses = [image.get("data", "").partition(";")[0] for image in found]
+    assert addresses == ["data:image/png", "data:image/svg+xml", ""]
     assert base64.b64decode(found[0]["data"].rpartition(",")[2]) == b"picture"
     assert not any("sha" in image for image in found), "there is nobody to ask"
 
 
+def test_what_the_page_does_not_show_takes_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of HTML it says what it is; of a drawing that may have no end it says that too."""
+    html, bomb, picture = (
+        Display("text/html", "<b>" * 100, 300),
+        Display("image/svg+xml", f"<svg>{BOMB}</svg>", 1),
+        SHOWN[0],
+    )
+    monkeypatch.setattr(module, "PICTURES_BYTES", len(b"picture"))
+    found = images(recorded(tmp_path, html, bomb, picture))
+    assert ["data" in image for image in found] == [False, False, True]
+    assert [image.get("why") for image in found] == [None, NO_END, None]
+
+
 def test_what_has_no_room_says_so(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PICTURES_BYTES", len(b"picture"))
-    assert [image.get("why") for image in images(directory)] == [None, NO_ROOM, NO_ROOM]
+    assert [image.get("why") for image in images(directory)] == [None, NO_ROOM, None]
 
 
 def test_the_documents_that_were_read_from_come_along(directory: Path) -> None:
