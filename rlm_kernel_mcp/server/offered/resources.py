@@ -32,7 +32,7 @@ from mcp.types import (
     TextResourceContents,
 )
 
-from rlm_kernel_mcp.errors import RequestRefused, RlmError
+from rlm_kernel_mcp.errors import InternalError, RequestRefused, RlmError
 from rlm_kernel_mcp.server.offered import session_view
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.reports import SessionSummary
@@ -54,6 +54,7 @@ NOTEBOOK: Final = "application/x-ipynb+json"
 PREFIX: Final = "rlm://sessions/"
 _OF_SESSION: Final = re.compile(r"rlm://sessions/([^/?#\s]{1,64})/(trace|notebook)(?:\?offset=([0-9]{1,15}))?")
 _CURSOR: Final = re.compile(r"[0-9]{1,15}")
+AGAIN: Final = "Ask again; if it fails again, tell the user."
 SHOWN_CHARS: Final = 120
 """Of a URI or a cursor of the client's in an error."""
 
@@ -196,12 +197,16 @@ def _edge(method: str) -> Iterator[None]:
         yield
     except RlmError as error:
         log.info("%s refused: %s", method, error.code)
-        code = INVALID_PARAMS if isinstance(error, RequestRefused) else INTERNAL_ERROR
-        raise MCPError(code, safe_text(f"{error.code}: {error.message} {error.next_step}")) from None
+        raise _of_protocol(error) from None
     except Exception as error:
         log.exception("%s failed", method)
-        message = f"INTERNAL_ERROR: {method} failed inside the server; its log on stderr has the details."
-        raise MCPError(INTERNAL_ERROR, message) from error
+        fault = InternalError(f"{method} failed inside the server; its log on stderr has the details.", AGAIN)
+        raise _of_protocol(fault) from error
+
+
+def _of_protocol(error: RlmError) -> MCPError:
+    code = INVALID_PARAMS if isinstance(error, RequestRefused) else INTERNAL_ERROR
+    return MCPError(code, safe_text(f"{error.code}: {error.message} {error.next_step}"))
 
 
 def _shown(said: str) -> str:

@@ -240,5 +240,6 @@ async def test_what_fails_inside_tells_nothing_of_it(caplog: pytest.LogCaptureFi
             with pytest.raises(MCPError) as failed:
                 await asking
             assert failed.value.error.code == INTERNAL_ERROR
+            assert failed.value.error.message.endswith("Ask again; if it fails again, tell the user.")
             assert "secret" not in failed.value.error.message
     assert "the secret is in" in caplog.text
