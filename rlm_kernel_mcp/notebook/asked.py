@@ -43,9 +43,9 @@ def written(store: Store, session_id: str) -> tuple[str, int]:
     if size > CHARS_MAX:
         raise _too_large(session_id)
     notebook, damaged = notebook_of(store, session_id)
-    pieces: list[str] = []
+    pieces, size = list[str](), 0
     for piece in text_of(notebook):
-        size = len(piece) if not pieces else size + len(piece)
+        size += len(piece)
         if size > CHARS_MAX:
             raise _too_large(session_id)
         pieces.append(piece)
