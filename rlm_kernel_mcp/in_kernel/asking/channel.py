@@ -242,7 +242,7 @@ class Channel:
             self._close()
 
     def leave(self) -> None:
-        """There is another channel: let its threads go once the host has closed this one."""
+        """There is another channel: let its reader, and not its writer, go once the host has closed this one."""
         self._incoming.leave()
 
     def _given(self, rows: Iterable[Row]) -> None:

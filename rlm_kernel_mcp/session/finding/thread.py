@@ -1,7 +1,8 @@
 """The thread in which what was delivered is looked for: one for all sessions, and another where that one is stuck.
 
 Is: works one after the other, and the end of the wait for a file system that may never answer. Is not: the works
-(`steps.py`). Above: `steps.py`. Below: the standard library.
+(`steps.py`), nor the end of a program, which waits for such threads where a server does not. Above: `steps.py`. Below:
+the standard library.
 """
 
 from __future__ import annotations
