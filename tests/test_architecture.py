@@ -126,6 +126,9 @@ SANS_IO: Final = {
     "notebook/writing/repeatable.py",
     "notebook/writing/words.py",
     "session/evidence/keys.py",
+    "session/finding/given.py",
+    "session/seen/ranges.py",
+    "session/seen/recorded.py",
     "server/transport/frames.py",
     "server/transport/json_text.py",
 }

@@ -1,7 +1,7 @@
 """What a reply has given its client, made ready to be found again in the sources; which parts of a text stood in it.
 
 Is: lines of a reply, bounded, and their comparison with a text. Is not: where the text comes from (`placing.py`).
-Sans-I/O. Above: that. Below: `session/seen/ranges.py`.
+Sans-I/O. Above: that. Below: `session/seen/ranges.py`, `session/kernels/claimed.py`.
 
 A part of a text counts where all of a line of it stands in the reply. So what is found did stand there, whoever said
 where to look for it.
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from rlm_kernel_mcp.session.kernels.claimed import PLACE
 from rlm_kernel_mcp.session.seen.ranges import Range
 
 LINE_CHARS: Final = 12
@@ -26,8 +27,6 @@ CUTS_MAX: Final = 64
 """Of a reply; what is beyond is not looked for."""
 WITHIN_MAX: Final = 500
 """Lines of a text that are looked for within those of a reply: each look goes through all of it."""
-_PLACE: Final = re.compile(r"\A.{0,300}?:\d{1,12}: ")
-"""What a match is shown with: its document and its line."""
 _LITERAL: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 """The result of a step that is a text, as Python shows it."""
 _ESCAPE: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U(000[0-9a-f]{5})|(.))")
@@ -67,7 +66,7 @@ class Given:
         made = cls("\n".join(parts))
         for line in made.text.split("\n", LINES_MAX)[:LINES_MAX]:
             bare = line.strip()
-            short = _PLACE.sub("", bare).strip()
+            short = PLACE.sub("", bare).strip()
             made.lines |= {bare, short}
             if short.endswith("…") and len(short) > LONG_CHARS and len(made.cut) < CUTS_MAX:
                 made.cut.append(short[:-1])

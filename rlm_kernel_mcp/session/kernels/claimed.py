@@ -1,7 +1,7 @@
 """What a session's kernel has claimed, and what was delivered of its output: kept for the final answer.
 
 Is: claims by number, bounded, and lines of what the replies had. Is not: a check of any of it. Above:
-`session/session.py`, `session/evidence/`. Below: `context_wire.py`.
+`session/session.py`, `session/evidence/`, `session/finding/`. Below: `context_wire.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LINE_CHARS_MIN: Final = 40
 LINE_CHARS_MAX: Final = 2_000
 LINES_MAX: Final = 2_000
 CONTEXTS_MAX: Final = 1_000
-_PLACE: Final = re.compile(r"\A.{0,300}?:\d{1,12}: ")
+PLACE: Final = re.compile(r"\A.{0,300}?:\d{1,12}: ")
 """What a match is shown with: its document and its line."""
 
 
@@ -91,6 +91,6 @@ class EvidenceBook:
 
 def _lines(text: str) -> Iterator[str]:
     for line in text.splitlines():
-        bare = _PLACE.sub("", line).strip()
+        bare = PLACE.sub("", line).strip()
         if LINE_CHARS_MIN <= len(bare) <= LINE_CHARS_MAX:
             yield bare
