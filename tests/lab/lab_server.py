@@ -10,8 +10,9 @@ import json
 import re
 import subprocess
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
@@ -20,6 +21,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 from tests.lab.home import WAIT_S, Home
 
 TOKEN: Final = "t0ken"
+LISTENS: Final = re.compile(r"http://127\.0\.0\.1:\d+/")
 Message = dict[str, Any]
 
 
@@ -151,23 +153,33 @@ async def lab_server(home: Home, *more: str) -> AsyncIterator[LabServer]:
         "--ServerApp.port=0",
         f"--IdentityProvider.token={TOKEN}",
     )
+    command = home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly", *more)
+    async with listening(command, home.env, home.directory, LISTENS) as said:
+        server = LabServer(said[0])
+        await until_it_answers(server)
+        yield server
+
+
+@asynccontextmanager
+async def listening(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path, says: re.Pattern[str]
+) -> AsyncIterator[re.Match[str]]:
+    """A server's program, once it says where it listens; ended at the end. Its output is shown where a test fails."""
     process = await asyncio.create_subprocess_exec(
-        *home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly", *more),
-        env=home.env,
-        cwd=home.directory,
+        *command,
+        env=env,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    reading = asyncio.create_task(_read(process, url))
+    said: asyncio.Future[re.Match[str]] = asyncio.get_running_loop().create_future()
+    reading = asyncio.create_task(_read(process, says, said))
     try:
         async with asyncio.timeout(WAIT_S):
-            server = LabServer(await url)
-            while not await server.listens():  # noqa: ASYNC110  (it says where a moment before it does)
-                await asyncio.sleep(0)
-        yield server
+            found = await said
+        yield found
     finally:
         if process.returncode is None:
             process.terminate()
@@ -175,14 +187,23 @@ async def lab_server(home: Home, *more: str) -> AsyncIterator[LabServer]:
             await asyncio.gather(reading, process.wait())
 
 
-async def _read(process: asyncio.subprocess.Process, url: asyncio.Future[str]) -> None:
-    """Read what the server says, to its end; the address at which it listens is in it."""
+async def until_it_answers(server: LabServer) -> None:
+    """A server says where it listens a moment before it does."""
+    async with asyncio.timeout(WAIT_S):
+        while not await server.listens():  # noqa: ASYNC110  (its answer is what is waited for)
+            await asyncio.sleep(0)
+
+
+async def _read(
+    process: asyncio.subprocess.Process, says: re.Pattern[str], said: asyncio.Future[re.Match[str]]
+) -> None:
+    """Read what the server says, to its end; where it listens is in it."""
     assert process.stdout is not None
     async for line in process.stdout:
         text = line.decode("utf-8", "replace")
         print(text, end="")
-        found = re.search(r"http://127\.0\.0\.1:\d+/", text)
-        if found is not None and not url.done():
-            url.set_result(found[0])
-    if not url.done():
-        url.set_exception(AssertionError("jupyter lab ended before it listened"))
+        found = says.search(text)
+        if found is not None and not said.done():
+            said.set_result(found)
+    if not said.done():
+        said.set_exception(AssertionError("the server ended before it listened"))

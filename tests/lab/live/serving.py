@@ -17,7 +17,7 @@ from typing import Any, Final
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from tests.lab.home import WAIT_S, Home
-from tests.lab.lab_server import LabKernel, LabServer
+from tests.lab.lab_server import LabKernel, LabServer, listening, until_it_answers
 from tests.sessions import SessionDriver
 
 ADDRESS: Final = re.compile(r"(http://127\.0\.0\.1:\d+/)lab\?token=([0-9a-f]{32,})")
@@ -78,39 +78,8 @@ def home_with(home: Home, **variables: str) -> Home:
 @asynccontextmanager
 async def live_server(home: Home, state_dir: Path, *arguments: str) -> AsyncIterator[LiveServer]:
     """The server of this home's user, over the sessions of a state directory; ended at the end."""
-    process = await asyncio.create_subprocess_exec(
-        *home.command("rlm-kernel-mcp", "lab", "--no-browser", *arguments),
-        env={**home.env, "RLM_STATE_DIR": str(state_dir)},
-        cwd=home.directory,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    said: asyncio.Future[re.Match[str]] = asyncio.get_running_loop().create_future()
-    reading = asyncio.create_task(_read(process, said))
-    try:
-        async with asyncio.timeout(WAIT_S):
-            url, token = (await said).groups()
-            server = LiveServer(url, token)
-            while not await server.listens():
-                pass
+    command = home.command("rlm-kernel-mcp", "lab", "--no-browser", *arguments)
+    async with listening(command, {**home.env, "RLM_STATE_DIR": str(state_dir)}, home.directory, ADDRESS) as said:
+        server = LiveServer(*said.groups())
+        await until_it_answers(server)
         yield server
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(WAIT_S):
-            await asyncio.gather(reading, process.wait())
-
-
-async def _read(process: asyncio.subprocess.Process, said: asyncio.Future[re.Match[str]]) -> None:
-    """Read what the server says, to its end; where it listens is in it."""
-    assert process.stdout is not None
-    async for line in process.stdout:
-        text = line.decode("utf-8", "replace")
-        print(text, end="")
-        found = ADDRESS.search(text)
-        if found is not None and not said.done():
-            said.set_result(found)
-    if not said.done():
-        said.set_exception(AssertionError("rlm-kernel-mcp lab ended before it listened"))
