@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -26,7 +25,7 @@ from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.watching.live.session_stream import opened
 from rlm_kernel_mcp.watching.messages.stream import BINS_MAX
 from rlm_kernel_mcp.watching.record import pieces
-from rlm_kernel_mcp.watching.record.history import maps_of
+from rlm_kernel_mcp.watching.record.history import contexts_of, maps_of
 from rlm_kernel_mcp.watching.record.listed import Listed
 from rlm_kernel_mcp.watching.record.maps import Maps
 from rlm_kernel_mcp.watching.web.gate import DATA_POLICY
@@ -48,7 +47,8 @@ class Answers:
         self._store, self._environ = store, environ
         self._readers = Readers()
         self._listed, self._list_turn = Listed(store), threading.Lock()
-        self._maps, self._map_turn = OrderedDict[str, Maps](), threading.Lock()
+        self._maps, self._map_turn = dict[str, tuple[object, Maps]](), threading.Lock()
+        """With the contexts of which each is; the last asked for is the last."""
 
     async def sessions(self, request: Request) -> Response:
         before = request.query_params.get("before", "")
@@ -120,15 +120,16 @@ class Answers:
         return _json(await in_reader(answer))
 
     def _map(self, session_id: str) -> Maps:
-        if session_id not in self._maps:
-            record = self._store.session(session_id, whole=False)
-            if record is None:
-                raise SessionNotFound(f"There is no session {session_id!r}.")
-            self._maps[session_id] = maps_of(self._store, record)
-        self._maps.move_to_end(session_id)
+        record = self._store.session(session_id, whole=False)
+        if record is None:
+            raise SessionNotFound(f"There is no session {session_id!r}.")
+        contexts, found = contexts_of(record), self._maps.pop(session_id, None)
+        if found is None or found[0] != contexts:  # one has come, or is loaded now
+            found = contexts, maps_of(self._store, record)
+        self._maps[session_id] = found
         if len(self._maps) > MAPS_KEPT:
-            self._maps.popitem(last=False)
-        return self._maps[session_id]
+            del self._maps[next(iter(self._maps))]
+        return found[1]
 
 
 def app_of(store: Store, environ: Mapping[str, str], files: Mapping[str, Served] | None = None) -> Starlette:

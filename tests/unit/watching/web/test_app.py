@@ -166,6 +166,19 @@ def test_a_map_that_was_not_tracked_says_so(client: TestClient) -> None:
     assert client.get("/api/s/s_1/map?context=other").status_code == 404
 
 
+def test_a_map_has_the_contexts_that_have_come_since_it_was_asked_for_first(
+    session: Recorded, client: TestClient
+) -> None:
+    """One is loaded now, and one was added."""
+    assert client.get("/api/s/s_1/map").json()["to"] == 0
+    added = {"source": {"name": "more"}, "report": {"name": "more", "chars": 30}}
+    session.store.update_session(
+        "s_1", context='{"name": "context", "chars": 20}', context_ref=json.dumps({"added": [added]})
+    )
+    assert client.get("/api/s/s_1/map?context=context").json()["to"] == 20
+    assert client.get("/api/s/s_1/map?context=more").json()["to"] == 30
+
+
 def test_sessions_are_listed(session: Recorded, client: TestClient) -> None:
     assert [row["id"] for row in client.get("/api/sessions").json()["sessions"]] == ["s_1"]
     assert client.get("/api/sessions?before=2000").json()["sessions"] == []
