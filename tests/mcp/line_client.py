@@ -140,15 +140,15 @@ class LineClient:
         result: dict[str, Any] = message["result"]
         return result
 
-    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """A tool call's result as it stands on the wire."""
         return self.result(self.begin(tool, arguments))
 
-    def data(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    def data(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """`data` of a call that is served, after the check of the envelope."""
         return data_of(self.call(tool, **arguments))
 
-    def error(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    def error(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """`error` of a call that is refused, after the check of the envelope."""
         return error_of(self.call(tool, **arguments))
 

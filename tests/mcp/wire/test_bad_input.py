@@ -60,6 +60,15 @@ def test_arguments_of_any_kind_get_the_envelope(client: LineClient, session_id: 
         assert error_of(result)["code"] in CODES
 
 
+@pytest.mark.parametrize("name", ["tool", "self", "arguments"])
+def test_an_unknown_argument_is_named_whatever_it_is_called(client: LineClient, session_id: str, name: str) -> None:
+    """Also by the words that the functions here have for their own parameters."""
+    assert session_id
+    error = client.error("rlm_get_trace", **{name: None})
+    assert error["code"] == "INVALID_INPUT"
+    assert f"has no argument {name};" in error["message"]
+
+
 @pytest.mark.parametrize("arguments", [[1], "text", 7, True, [[]]])
 def test_arguments_that_are_no_object_get_the_envelope(client: LineClient, session_id: str, arguments: object) -> None:
     """Not the SDK's bare "Invalid request parameters"."""
