@@ -28,8 +28,10 @@ def left():
     children = [child.name() for child in psutil.Process().children(recursive=True)]
     return len(os.listdir("/proc/self/fd")), children, list(runs.iterdir())
 
-def threads():
-    return {thread.name for thread in threading.enumerate()}
+def threads():  # an idle one of a pool is the process's, and a pool gets one more whenever a busy machine has it so
+    at = sys._current_frames()
+    tops = {thread: at.get(thread.ident) for thread in threading.enumerate()}
+    return {thread.name for thread, top in tops.items() if top is None or top.f_code.co_name != "_worker"}
 
 before = left()
 exec(code, {})

@@ -124,14 +124,14 @@ async def test_a_bad_line_is_answered_past_the_server_and_the_next_one_is_served
 
 async def test_a_client_that_does_not_read_stops_nobody_and_can_be_left(pipes: Pipes) -> None:
     """A full pipe holds up neither the event loop nor the end of the server, and no thread is left in it."""
-    before = threading.active_count()
+    before = threading.enumerate()
     async with asyncio.timeout(60):
         with pytest.raises(BaseExceptionGroup):  # noqa: PT012 - leaving by an exception is the point
             async with streams_over(pipes.server_in, pipes.server_out, lambda: None) as (_, write_side):
                 big = JSONRPCResponse(jsonrpc="2.0", id=1, result={"a": "x" * 1_000_000})
                 await write_side.send(SessionMessage(big))
                 raise RuntimeError("the server ends")
-    assert threading.active_count() == before
+    assert [thread.name for thread in threading.enumerate() if thread not in before] == []
     os.close(pipes.server_out)
     with os.fdopen(os.dup(pipes.client_in), "rb") as begun:
         assert b"\n" not in begun.read()  # to its end: nothing of the connection holds the pipe any more
