@@ -11,6 +11,7 @@
         ContextDenied               CONTEXT_DENIED
         ContextTooLarge             CONTEXT_TOO_LARGE
         CitationMismatch            CITATION_MISMATCH
+        SessionMoved                SESSION_MOVED: another node of a cluster drives it now
       KernelFailure               the kernel, or the machine below it, did not hold up
         KernelStartFailed           KERNEL_START_FAILED
         HostUnavailable             KERNEL_START_FAILED: no host can be had; raised to programs alone
@@ -18,6 +19,9 @@
         RestoreStopped              KERNEL_DIED: the caller gave up the wait for the values; nothing is lost
         HostEnded                   KERNEL_DIED: the host ended during a program's call; sessions come back on use
         SandboxUnavailable          SANDBOX_UNAVAILABLE
+        StoreUnavailable            SESSION_BUSY: the shared store of a cluster took nothing, and nothing was acknowledged
+        StoreDamaged                KERNEL_DIED: bytes in the shared store are not what was written there
+        NodeLost                    KERNEL_DIED: a node of a cluster did not answer; routers alone see it
       InternalError               INTERNAL_ERROR: a defect of ours; details go to the log only
 
 An exception raised by the *user's code* is not here: it is data, part of a step's report.
@@ -122,6 +126,15 @@ class CitationMismatch(RequestRefused):
         self.citations = tuple(citations)
 
 
+class SessionMoved(RequestRefused):
+    """Another node of the cluster has taken the session over since: what this one did last is not acknowledged."""
+
+    code = "SESSION_MOVED"
+    default_next_step = (
+        "Call again: the call goes to the node that drives the session now; rlm_get_trace tells what ran."
+    )
+
+
 class KernelFailure(RlmError):
     """The kernel, or the machine below it, did not hold up."""
 
@@ -166,6 +179,27 @@ class SandboxUnavailable(KernelFailure):
 
     code = "SANDBOX_UNAVAILABLE"
     default_next_step = "Tell the user to run `rlm-kernel-mcp doctor`, which names the remedy."
+
+
+class StoreUnavailable(KernelFailure):
+    """The shared store of a cluster did not take or give what it was asked for. Nothing of that is acknowledged."""
+
+    code = "SESSION_BUSY"
+    default_next_step = "Call again later; if it fails again, tell the user to look at the cluster's shared store."
+
+
+class StoreDamaged(KernelFailure):
+    """Bytes in the shared store of a cluster are not what was written there."""
+
+    code = "KERNEL_DIED"
+    default_next_step = "Tell the user to bring the shared store back from a copy, or open a new session."
+
+
+class NodeLost(KernelFailure):
+    """A node of a cluster did not answer: it is gone, or nobody gets to it. Whether it did what it was told is open."""
+
+    code = "KERNEL_DIED"
+    default_next_step = "Call again: another node takes the session over; rlm_get_trace tells what has run."
 
 
 class InternalError(RlmError):
