@@ -19,7 +19,7 @@
         RestoreStopped              KERNEL_DIED: the caller gave up the wait for the values; nothing is lost
         HostEnded                   KERNEL_DIED: the host ended during a program's call; sessions come back on use
         SandboxUnavailable          SANDBOX_UNAVAILABLE
-        StoreUnavailable            SESSION_BUSY: the shared store of a cluster took nothing, and nothing was acknowledged
+        StoreUnavailable            SESSION_BUSY: the shared store of a cluster took nothing; nothing was acknowledged
         StoreDamaged                KERNEL_DIED: bytes in the shared store are not what was written there
         NodeLost                    KERNEL_DIED: a node of a cluster did not answer; routers alone see it
       InternalError               INTERNAL_ERROR: a defect of ours; details go to the log only

@@ -20,6 +20,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.text.home_directory import own_home, with_home
 from rlm_kernel_mcp.variables.claude import NOT_FOUND
+from rlm_kernel_mcp.variables.cluster import CLUSTER_TABLE, OF_CLUSTERS
 from rlm_kernel_mcp.variables.subcalls import NO_SUBCALLS, SubcallSettings, load_subcall_settings
 from rlm_kernel_mcp.variables.table import ELSEWHERE, OF_ENDPOINTS, PREFIX, TABLE, known_values, listed, whole
 from rlm_kernel_mcp.variables.telemetry import NO_TELEMETRY, TelemetrySettings, load_telemetry_settings
@@ -165,7 +166,7 @@ def _memory_limit_mb(values: Mapping[str, str]) -> int:
 
 def _nearest(end: str) -> str:
     """The variable that was meant, without the prefix, or nothing. With it all variables would look alike."""
-    ends = [row.variable.removeprefix(PREFIX) for row in TABLE]
+    ends = [row.variable.removeprefix(PREFIX) for row in (*TABLE, *CLUSTER_TABLE)]
     near = difflib.get_close_matches(end, ends, n=1) or [known for known in ends if end and end in known.split("_")]
     return near[0] if near else ""
 
@@ -174,7 +175,7 @@ def doubts(environ: Mapping[str, str], settings: Settings | KernelSettings) -> I
     """What is probably a mistake in the settings, a sentence each: misspelt names, modules that are not installed."""
     known = [row.variable for row in TABLE]
     for variable in sorted(environ):
-        if variable.upper().startswith(PREFIX) and variable not in known and variable not in ELSEWHERE:
+        if variable.upper().startswith(PREFIX) and variable not in {*known, *ELSEWHERE, *OF_CLUSTERS}:
             near = _nearest(variable.upper().removeprefix(PREFIX))
             meant = f"; did you mean {PREFIX}{near}?" if near else f"; the known ones are {', '.join(known)}."
             yield f"{variable} is set, but there is no such setting{meant}"

@@ -301,7 +301,7 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 def test_imports_go_down_only() -> None:
-    """cluster, host -> doors -> server -> session -> context, kernel, store -> policy, settings, text; none has in_kernel."""
+    """cluster, host -> doors -> server -> session -> context, kernel, store -> policy, settings; none has in_kernel."""
     upward = []
     for name, tree in modules().items():
         part = part_of(name)

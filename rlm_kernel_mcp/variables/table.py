@@ -6,7 +6,7 @@ come of them (`settings.py`, `subcalls.py`). Above: `settings.py`. Below: `error
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -115,12 +115,17 @@ OLD_NAMES: Final = {("RLM_SANDBOX_MODE", "subprocess"): "process"}
 
 
 def known_values(values: dict[str, str]) -> dict[str, str]:
-    """Values by variable, those of old names under their new ones.
+    """Values by variable, those of old names under their new ones. Raises: InvalidInput: as `known_of`."""
+    return known_of(TABLE, values)
+
+
+def known_of(table: Sequence[Setting], values: dict[str, str]) -> dict[str, str]:
+    """The same of the rows of a table.
 
     Raises:
         InvalidInput: one is not among its choices.
     """
-    for row in TABLE:
+    for row in table:
         value = values.get(row.variable)
         if value is None:
             continue
