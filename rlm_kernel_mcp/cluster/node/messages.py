@@ -1,8 +1,8 @@
 """What crosses between a router and a node, as texts of JSON, in ASCII: no way on which they travel can spoil them.
 
-Is: a call, who makes it, its answer, and how full a node is, each to a text and back. Is not: what carries the texts
-(`protocol.py`), nor what a value looks like (`doors/wire/values.py`). Above: `router.py`, nodes. Below: `doors/wire/`,
-errors.
+Is: a call, who makes it, its answer, and how full a node is, each to a text and back. Is not: what carries the texts,
+nor what a value looks like (`doors/wire/values.py`). Above: nodes, and routers. Below: `doors/wire/values.py`,
+`doors/wire/messages.py`.
 """
 
 from __future__ import annotations
