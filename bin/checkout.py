@@ -31,6 +31,7 @@ INPUTS: Final = (
 CODEX_VERSION: Final = "0.169.0"
 CLAUDE_VERSION: Final = "2.1.332"
 AXE_VERSION: Final = "4.14.1"
+BIOME_VERSION: Final = "2.6.8"
 STAMP_NAME: Final = ".setup-stamp"
 
 
@@ -76,7 +77,7 @@ DESCRIPTIONS: Final = {
     "check": "ruff and mypy, for bin/check",
     "codex": "the Codex binary, for tests/codex (needs npm)",
     "claude": "the program claude, for the tests of the backend of that name (needs npm)",
-    "axe": "axe-core, for the tests of the live page (needs npm)",
+    "axe": "axe-core and Biome, for the tests and the check of the live page (needs npm)",
     "openai": "the client of the backend openai, for tests/endpoints and for questions to an endpoint",
     "otel": "OpenTelemetry's SDK and exporter, for tests/telemetry and for spans to a collector",
     "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, for tests/lab and tests/clients",
@@ -113,6 +114,7 @@ def main(arguments: Sequence[str]) -> None:
                 install_claude(ROOT)
             elif name == "axe":
                 install_axe(ROOT)
+                install_biome(ROOT)
             else:
                 make_environment(ROOT, GROUPS[name])
 
@@ -238,6 +240,12 @@ def install_axe(root: Path) -> None:
     install_from_npm(
         root / ".axe", "axe-core", f"axe-core@{AXE_VERSION}", "node_modules/axe-core/axe.min.js", megabytes=4
     )
+
+
+def install_biome(root: Path) -> None:
+    """Download the pinned Biome, which `bin/check` has look at the page's scripts, into `.biome/`."""
+    program = "node_modules/@biomejs/cli-*/biome"
+    install_from_npm(root / ".biome", "Biome", f"@biomejs/biome@{BIOME_VERSION}", program, megabytes=100)
 
 
 def install_from_npm(directory: Path, name: str, package: str, binary: str, *, megabytes: int) -> None:

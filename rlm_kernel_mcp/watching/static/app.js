@@ -39,7 +39,8 @@ function crumb(id) {
 function showSessions() {
   document.title = "Sessions · rlm watch";
   crumb(null);
-  const shown = (view = new SessionsView({ server }));
+  const shown = new SessionsView({ server });
+  view = shown;
   fill(main, shown.element);
   shown.load().catch((error) => fill(main, make("p.empty", null, `The sessions could not be read: ${error.message}.`)));
   stream = new Stream(() => server.address("api/sessions/events"), {
@@ -51,7 +52,8 @@ function showSessions() {
 function showSession(id) {
   document.title = `${plainly(id)} · rlm watch`;
   crumb(id);
-  const shown = (view = new SessionView(id, { server, say, showKeys: () => keys.show() }));
+  const shown = new SessionView(id, { server, say, showKeys: () => keys.show() });
+  view = shown;
   fill(main, shown.element);
   return shown;
 }

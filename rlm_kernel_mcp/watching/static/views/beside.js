@@ -44,7 +44,9 @@ export class Beside {
     return isSame;
   }
 
-  #calls() {
+  /** `opened`: of what a person now wants to see all. */
+  #calls(opened) {
+    if (opened) this.all.add(opened);
     const batches = this.record.events.filter((event) => event.type === "subcalls"),
       { element, counted, content } = this.boxes.calls;
     element.hidden = batches.length === 0;
@@ -63,7 +65,7 @@ export class Beside {
       shown.length < batches.length
         ? make(
             "button.more",
-            { type: "button", onclick: () => (this.all.add("batches"), this.#calls()) },
+            { type: "button", onclick: () => this.#calls("batches") },
             `Show ${count(batches.length - shown.length)} earlier batches`,
           )
         : null,
@@ -85,11 +87,7 @@ export class Beside {
     ];
     const more =
       hidden > 0
-        ? make(
-            "button.more",
-            { type: "button", onclick: () => (this.all.add(event.id), this.#calls()) },
-            `and ${count(left)} more`,
-          )
+        ? make("button.more", { type: "button", onclick: () => this.#calls(event.id) }, `and ${count(left)} more`)
         : left > 0
           ? make("span.rest", null, `and ${count(left)} more`)
           : null;
@@ -133,7 +131,8 @@ export class Beside {
     );
   }
 
-  #names() {
+  #names(opened) {
+    if (opened) this.all.add(opened);
     const all = [...this.record.names.values()].reverse(),
       { element, counted, content } = this.boxes.names;
     element.hidden = all.length === 0;
@@ -144,11 +143,7 @@ export class Beside {
       content,
       table("table.names-table", ["Name", "Type", "Size", "Step"], shown.map(nameRow)),
       shown.length < all.length
-        ? make(
-            "button.more",
-            { type: "button", onclick: () => (this.all.add("names"), this.#names()) },
-            `Show all ${count(all.length)}`,
-          )
+        ? make("button.more", { type: "button", onclick: () => this.#names("names") }, `Show all ${count(all.length)}`)
         : null,
     );
   }

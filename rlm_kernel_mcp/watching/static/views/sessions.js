@@ -12,8 +12,7 @@ const TICK_MS = 10_000;
 /** A row's place in the list, as the server takes it: several may have been used at the same moment. */
 const place = (row) => `${row.last},${row.id}`;
 
-const newestFirst = (one, other) =>
-  one.last < other.last || (one.last === other.last && one.id < other.id) ? 1 : -1;
+const newestFirst = (one, other) => (one.last < other.last || (one.last === other.last && one.id < other.id) ? 1 : -1);
 
 export class SessionsView {
   constructor({ server }) {
