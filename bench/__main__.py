@@ -33,6 +33,7 @@ from bench.bars import (
     long_answers,
     many,
     mapped,
+    page_moves,
     peers,
     quotes,
     records,
@@ -115,6 +116,7 @@ PARTS: dict[str, Part] = {
     "watch-step": watching.watch_step,
     "watch-idle": watching.watch_idle,
     "watch-page": live_page.watch_page,
+    "watch-moves": page_moves.watch_moves,
 }
 FLOORS: dict[str, Part] = {
     "floor-machine": machine.machine,
@@ -142,7 +144,7 @@ GROUPS = {
         "host-functions",
         "dense",
     ],
-    "watching": ["watch-content", "watch-step", "watch-idle"],
+    "watching": ["watch-content", "watch-step", "watch-idle", "watch-page", "watch-moves"],
     "hosts": ["host-start", "host-cold", "host-memory", "host-step", "host-many", "host-elsewhere", "host-death"],
 }
 """Parts that have one name together."""

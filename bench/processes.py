@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from pathlib import Path
 
 import psutil
 
 MB = 1 << 20
+CPUCLOCK_SCHED = 2
+"""Of a process as a whole, in the number of its clock: clock_getcpuclockid(3)."""
 CALM_S = 0.1
 CALM_LIMIT_S = 20.0
 
@@ -50,6 +53,20 @@ def spent_s(pid: int) -> float:
             continue  # it ended while we looked
         used += times.user + times.system + times.children_user + times.children_system
     return used
+
+
+def worked_ms(pid: int) -> float:
+    """Processor time used so far by a tree, by the clock that each process of it has; what has ended does not count.
+
+    To the microsecond: the system's account, which `spent_s` reads, goes by ticks of 10 ms.
+    """
+    used_ns = 0
+    for process in tree(pid):
+        try:
+            used_ns += time.clock_gettime_ns((~process.pid << 3) | CPUCLOCK_SCHED)
+        except OSError:
+            continue  # it ended while we looked
+    return used_ns / 1e6
 
 
 async def settle(pid: int, limit_s: float = CALM_LIMIT_S) -> None:

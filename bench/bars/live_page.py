@@ -18,6 +18,7 @@ from tests.watching.watched import watched
 
 MANY: Final = 10_000
 FEW: Final = 100
+LINES: Final = 40
 FIRST: Final = "document.querySelector('article') && performance.now()"
 READY: Final = "document.querySelector('.choices button')?.textContent === 'All {:,}'"
 JUMP: Final = """new Promise((done) => {
@@ -34,7 +35,7 @@ async def watch_page(amounts: Amounts) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         for steps in {FEW, many}:
-            _record(place / "state", steps)
+            record(place / "state", steps)
         with watched(place / "state") as watch, started(chromium(), place / "profile", reaches="127.0.0.1") as browser:
             with opened(browser) as tab:
                 tab.go(watch.address)  # from here on the browser has the cookie
@@ -49,11 +50,14 @@ async def watch_page(amounts: Amounts) -> list[Row]:
     ]
 
 
-def _record(state: Path, steps: int) -> None:
+def record(state: Path, steps: int) -> None:
+    """A session of so many steps, each with more output than its card shows at first."""
     session = Recorded(state, f"s_{steps}")
     try:
         for number in range(steps):
-            session.step(f"hits = search('{number}')\nprint(len(hits))", stdout=f"{number} hits\n")
+            session.step(
+                f"hits = search('needle {number}')\nprint(*hits, sep='\\n')", stdout=f"a hit of {number}\n" * LINES
+            )
     finally:
         session.close()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.measure import Amounts, Bar, Figures, Row, interleave, milliseconds
-from bench.processes import settle, spent_s
+from bench.processes import settle, spent_s, worked_ms
 from bench.sides.hosted import Hosted, one_host
 from bench.sides.ours import OurServer
 from tests.front.watching.pages import Page, Stream
@@ -22,6 +22,7 @@ FEW, MANY = 100, 10_000
 REST_S: Final = 5.0
 BUSY: Final = "for part in range(20):\n    print(part, sum(number * number for number in range(40_000)))"
 """A step of some 100 ms that prints as it goes."""
+TOLD_S: Final = 0.05
 TICK_MS: Final = 10.0
 """What the system's account of a process's time can show."""
 
@@ -47,14 +48,25 @@ async def watch_content(amounts: Amounts) -> list[Row]:
 
 
 async def watch_step(amounts: Amounts) -> list[Row]:
-    """A running step that prints, with a page that watches it and without one, in one host."""
+    """A running step that prints, with a page that watches it and without one, in one host.
+
+    Both by the clock, which another program's load lengthens, and by the time of the processor in the host and below.
+    """
+    times, warm_up = amounts.times(100), amounts.times(5)
     with one_host() as hosted:
         client = hosted.client()
         watched, alone = client.open_session(), client.open_session()
+        worked: tuple[list[float], list[float]] = ([], [])
         with _watching(hosted, watched):
-            sides = [lambda one=one: _busy(client, one) for one in (watched, alone)]
-            ours, other = await interleave(sides, amounts.times(60), warm_up=amounts.times(5))
-    return [Row("a step that prints runs while a page watches it", ours, "while none does", other, bar=Bar(1.02))]
+            pairs = zip((watched, alone), worked, strict=True)
+            sides = [lambda one=one, kept=kept: _busy(client, one, hosted.pid, kept) for one, kept in pairs]
+            ours, other = await interleave(sides, times, warm_up)
+    worked_ours, worked_other = (Figures(tuple(kept[warm_up:])) for kept in worked)
+    what = "a step that prints takes this much processor time, of the host and its kernels, while a page watches it"
+    return [
+        Row("a step that prints runs while a page watches it", ours, "while none does", other, bar=Bar(1.02)),
+        Row(what, worked_ours, "while none does", worked_other, bar=Bar(1.02)),
+    ]
 
 
 async def watch_idle(amounts: Amounts) -> list[Row]:
@@ -90,12 +102,16 @@ async def _first_events(page: Page, session_id: str) -> float:
     return await milliseconds(asked)
 
 
-async def _busy(client: OurServer, session_id: str) -> float:
-    begin = time.perf_counter()
+async def _busy(client: OurServer, session_id: str, host_pid: int, worked: list[float]) -> float:
+    """How long the step took; and what was worked for it, until all that watch it can have been told."""
+    before_ms, begin = worked_ms(host_pid), time.perf_counter()
     report = client.step(session_id, BUSY)
+    elapsed_ms = (time.perf_counter() - begin) * 1000
     if report["status"] != "ok":
         raise RuntimeError(f"the step has ended otherwise: {report}")
-    return (time.perf_counter() - begin) * 1000
+    await asyncio.sleep(TOLD_S)
+    worked.append(worked_ms(host_pid) - before_ms)
+    return elapsed_ms
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def parts(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Done]]]:
 @pytest.mark.parametrize("name", [*PARTS, *FLOORS])
 def test_a_part_of_the_benchmark_gives_its_rows(parts: dict[str, Future[Done]], name: str) -> None:
     """Once each and small, as a person would run it by name."""
-    if name == "watch-page":
+    if name in ("watch-page", "watch-moves"):
         chromium()
     done = parts[name].result()
     assert done.returncode == 0, done.stderr
