@@ -30,6 +30,7 @@ from rlm_kernel_mcp.kernel.placement.kernelspec import locked_kernelspec
 from rlm_kernel_mcp.kernel.placement.run_dir import RunDir
 from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.carrying.durable import Durable
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots
 from rlm_kernel_mcp.session.registry import Registry
 from rlm_kernel_mcp.settings import Settings, load_settings
@@ -401,9 +402,9 @@ class OneRegistry:
 
 
 @asynccontextmanager
-async def fake_registry(state_dir: Path, **variables: str) -> AsyncIterator[Fakes]:
+async def fake_registry(state_dir: Path, durable: Durable | None = None, **variables: str) -> AsyncIterator[Fakes]:
     """A registry of which nothing but the kernels is a fake. It does nothing by itself: no spare, no idle watch."""
-    fakes = fakes_of(load_settings(Path.cwd(), {"RLM_STATE_DIR": str(state_dir), **variables}))
+    fakes = fakes_of(load_settings(Path.cwd(), {"RLM_STATE_DIR": str(state_dir), **variables}), durable=durable)
     try:
         yield fakes
     finally:
@@ -411,9 +412,10 @@ async def fake_registry(state_dir: Path, **variables: str) -> AsyncIterator[Fake
             await fakes.registry.close()
 
 
-def fakes_of(settings: Settings, slots: KernelSlots | None = None) -> Fakes:
+def fakes_of(settings: Settings, slots: KernelSlots | None = None, durable: Durable | None = None) -> Fakes:
     """Such a registry, which the caller closes."""
     run_dir = RunDir.create()
     starter = FakeStarter(settings, run_dir)
     store = Store.open(settings.state_dir)
-    return Fakes(Registry(settings, run_dir, cast(KernelStarter, starter), store, slots), starter)
+    registry = Registry(settings, run_dir, cast(KernelStarter, starter), store, slots, durable=durable)
+    return Fakes(registry, starter)

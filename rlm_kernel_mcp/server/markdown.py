@@ -34,10 +34,10 @@ STATUS_LINES = {
     "(step_index {index}), or stop it with rlm_interrupt.",
     "needs_answers": "Step {index}: its code asks the questions below; answer them with rlm_answer.",
     "kernel_died": "Step {index}: the kernel died after {ms} ms.",
+    "unknown": "Step {index}: its node was lost; whether it ran is not known, and it is not run again.",
     "stopped": "Nothing was run.",
 }
-
-
+NOT_DURABLE: Final = "Not durable yet, and lost if this node is lost now"
 HELD: Final = {
     "memory": "held in memory",
     "mapped": "mapped from its file",
@@ -103,9 +103,8 @@ def step(report: reports.StepReport) -> str:
         parts.append(subcalls(report.subcalls))
     if report.note is not None:
         parts.append(report.note)
-    if report.contexts_changed:
-        names = ", ".join(map(code, report.contexts_changed))
-        parts.append(f"Changed on disk since it was loaded: {names}.")
+    named = (("Changed on disk since it was loaded", report.contexts_changed), (NOT_DURABLE, report.not_durable))
+    parts += [f"{what}: {', '.join(map(code, names))}." for what, names in named if names]
     if report.guardrail_stop is not None and report.status != "stopped":
         parts.append(
             f"Stopped by {report.guardrail_stop}: no further step runs; "

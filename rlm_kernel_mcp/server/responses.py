@@ -31,6 +31,9 @@ from rlm_kernel_mcp.text.safe_text import safe_text
 FULL_FIELDS: Final = ("code", "stdout", "stderr", "result", "error")
 """Fields of a trace event that only `detail="full"` carries."""
 
+NAMES_IF_ANY: Final = ("contexts_changed", "not_durable")
+"""Fields of a step's report that are left out where they name nothing."""
+
 UNKNOWN_YET: Final = (
     *("chars", "lines", "sha256", "head", "tail", "document_count"),
     *("held", "encodings", "undecodable_bytes"),
@@ -80,11 +83,9 @@ def step(report: reports.StepReport, form: ResponseFormat) -> CallToolResult:
     # Not asdict, here and below: it copies every value, of any depth and size.
     data = _fields(report)
     data["images"] = pictures.rows(report) or None
-    for name in ("note", "questions", "rejected", "images"):
-        if data[name] is None:
+    for name in ("note", "questions", "rejected", "images", *NAMES_IF_ANY):
+        if data[name] is None or (name in NAMES_IF_ANY and not data[name]):
             del data[name]
-    if not report.contexts_changed:
-        del data["contexts_changed"]
     if report.questions is not None:
         data["questions"] = _fields(report.questions) | {"items": [item.row() for item in report.questions.items]}
         del data["questions"]["taken_s"]

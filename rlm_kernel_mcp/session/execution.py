@@ -72,6 +72,8 @@ class StepExecution:
             self._contexts.looks.begin()
             kernel, step.snapshot_request = await self._kernel.ready_for_step(stop)
             await self._journal.settled()  # the record has that it began, whatever becomes of this server
+            if (durable := self._kernel.recovery.durable) is not None:
+                durable.begun(self._session_id)
         if stop.done() or step.ended_for is not None:
             raise RestoreStopped("The step was interrupted before its code ran.")
         self._kernel.charge_idle_cpu(self._account, self._journal)

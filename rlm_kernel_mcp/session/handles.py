@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
@@ -21,7 +21,9 @@ from weakref import WeakValueDictionary
 from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.errors import RlmError, SessionBusy, SessionNotFound
 from rlm_kernel_mcp.session.callers.caller import Caller
-from rlm_kernel_mcp.session.callers.elsewhere import Elsewhere, NobodyAsked, driven_elsewhere
+from rlm_kernel_mcp.session.callers.elsewhere import Elsewhere, Held, NobodyAsked, driven_elsewhere
+from rlm_kernel_mcp.session.calls.acknowledging import progress_of
+from rlm_kernel_mcp.session.carrying.moving import Moves, require_laid_down
 from rlm_kernel_mcp.session.contexts.contexts import ContextList
 from rlm_kernel_mcp.session.contexts.source import ContextSource, put_text
 from rlm_kernel_mcp.session.functions.offered import recorded
@@ -44,29 +46,19 @@ TRIES: Final = 3
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Held:
-    """A session's lock; None before a thread has it."""
-
-    lock: SessionLock | None = None
-
-    def take(self, lock: SessionLock | None) -> None:
-        self.lock = lock
-
-
 class Handles:
     """The sessions of one server that are in memory."""
 
     def __init__(self, shared: ServerResources) -> None:
         self._shared = shared
-        self._store = shared.store
-        self._writer = shared.writer
+        self._store, self._writer, self._durable = shared.store, shared.writer, shared.durable
         self.sessions: dict[str, Session] = {}
         shared.feeds.include(self._telling_of)
-        self._locks: dict[str, _Held] = {}
+        self._locks: dict[str, Held] = {}
         self.opened_by: dict[str, Caller] = {}
         """Who opened each session, or brought it back from its record; once that connection has ended, who used it."""
         self.elsewhere: Elsewhere = NobodyAsked()
+        self.moves = Moves(shared.settings.state_dir, self._store, self._writer, self.sessions, self.let_go)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A lock for each session that is being opened again, so that only one call does it."""
 
@@ -93,6 +85,8 @@ class Handles:
             done, _ = await asyncio.wait(written, timeout=0)  # a turn of the loop: it may not know of their ends yet
             for one in done:  # of others the disk does not answer, which the next step is told
                 one.result()
+            if self._durable is not None:
+                await self._durable.opened(progress_of(session))
         except BaseException:  # it failed, or the call was cut off: nobody will ever ask for this session
             await shielded(self._undo(session_id, prepared, written), f"the undoing of {session_id}")
             raise
@@ -133,7 +127,7 @@ class Handles:
     def enter(self, record: SessionRecord, caller: Caller) -> tuple[Session, asyncio.Future[None]]:
         """The session of a new record, and its lock and first row, as `_add`."""
         own_id = record.session_id
-        self.opened_by[own_id], held = caller, _Held()
+        self.opened_by[own_id], held = caller, Held()
         self._locks[own_id] = held
 
         def write_down() -> None:  # in the session's own order: the lock is released after its last row is written
@@ -203,6 +197,8 @@ class Handles:
         """
         if session := self.sessions.get(session_id):
             return session
+        if self._durable is not None:
+            self._durable.require(session_id)
         try:
             again = self._opened_again(session_id, roots)
             return await shielded(again, f"the reopening of {session_id}", within_s=REOPEN_S)
@@ -232,7 +228,7 @@ class Handles:
 
     def _take(self, session: Session, lock: SessionLock) -> None:
         own_id = session.session_id
-        self.sessions[own_id], self._locks[own_id] = session, _Held(lock)
+        self.sessions[own_id], self._locks[own_id] = session, Held(lock)
         self._writer.do(own_id, lambda: self._store.update_session(own_id, server_pid=os.getpid()))
 
     def _read_again(self, session_id: str, roots: Roots) -> tuple[Session | int, SessionLock | None]:
@@ -260,6 +256,9 @@ class Handles:
         """Let another process have a session, with all its values; `to`: why. Raises: SessionBusy: it is used."""
         if session := self.sessions.get(session_id):
             await lay_down(session, to)
+            if self._durable is not None:
+                await self._durable.released(progress_of(session))
+                require_laid_down(session)
             self.let_go(session)
         elif session_id in self._turns:
             raise SessionBusy(f"Session {session_id} is just being opened there.", "Call the tool again.")
@@ -277,7 +276,7 @@ class Handles:
 
     def give_back(self, session_id: str) -> None:
         """Let other servers have a session, as soon as its record is written."""
-        held = self._locks.pop(session_id, None) or _Held()
+        held = self._locks.pop(session_id, None) or Held()
         self.opened_by.pop(session_id, None)
         self._shared.spans.left(session_id)
         self._writer.do(session_id, lambda: self._let_go(session_id, held.lock))

@@ -21,9 +21,11 @@ from rlm_kernel_mcp.kernel.starter import KernelStarter
 from rlm_kernel_mcp.session import finalize, listing, reports
 from rlm_kernel_mcp.session.boards.choice import switchboard_of
 from rlm_kernel_mcp.session.boards.functions import FunctionBoard
-from rlm_kernel_mcp.session.callers.caller import Caller
+from rlm_kernel_mcp.session.callers.caller import Caller, whose
 from rlm_kernel_mcp.session.callers.ids import new_session_id
+from rlm_kernel_mcp.session.calls.acknowledging import acknowledged
 from rlm_kernel_mcp.session.calls.wishes import StepWishes
+from rlm_kernel_mcp.session.carrying.durable import Durable
 from rlm_kernel_mcp.session.children.opening import open_children
 from rlm_kernel_mcp.session.contexts.given import Added, Given, Options
 from rlm_kernel_mcp.session.contexts.names import LINES, check_name
@@ -39,8 +41,7 @@ from rlm_kernel_mcp.session.parked.reports import Handed
 from rlm_kernel_mcp.session.reopening import ServerResources
 from rlm_kernel_mcp.session.steps.delivery import nothing_interrupted
 from rlm_kernel_mcp.session.trace import reading as trace_reading
-from rlm_kernel_mcp.session.trace.console_cells import note_missed_cells
-from rlm_kernel_mcp.session.trace.progress import note
+from rlm_kernel_mcp.session.trace.progress import note_all
 from rlm_kernel_mcp.session.trace.reports import TracePage
 from rlm_kernel_mcp.session.watching.feeds import Feeds
 from rlm_kernel_mcp.settings import Settings
@@ -60,7 +61,7 @@ INTERRUPT_OUTPUT_CHARS: Final = 8_000
 class Registry:
     """Every session of one server process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a registry is made of)
         self,
         settings: Settings,
         run_dir: RunDir,
@@ -68,19 +69,20 @@ class Registry:
         store: Store,
         slots: KernelSlots | None = None,
         feeds: Feeds | None = None,
+        *,
+        durable: Durable | None = None,
     ) -> None:
-        self.settings = settings
-        self.store = store
+        self.settings, self.store, self._durable = settings, store, durable
         self._run_dir, self._starter = run_dir, starter
         self._pool = KernelPool(starter)
         self._slots = slots or KernelSlots(settings.max_sessions)
         self._writer = Writer(store)
-        shared = (settings, starter.policy, self._pool, self._slots, store, self._writer)
         loaders = loaders_of(self._pool, starter.policy, settings)
         self.spans = spans = Spans(settings.telemetry)
         self._board = switchboard_of(settings, store, self._writer, spans, is_hosted=feeds is not None)
         self._calls = FunctionBoard(store, self._writer, self._board, spans)
-        self._shared = ServerResources(*shared, loaders, feeds or Feeds(), self._board, calls=self._calls, spans=spans)
+        shared = (settings, starter.policy, self._pool, self._slots, store, self._writer, loaders, feeds or Feeds())
+        self._shared = ServerResources(*shared, self._board, calls=self._calls, spans=spans, durable=durable)
         self.handles = Handles(self._shared)
         self._sessions = self.handles.sessions
         open_children(self._board, self, self._shared)
@@ -89,10 +91,17 @@ class Registry:
         """Who calls where nobody is named."""
 
     @classmethod
-    async def open(cls, settings: Settings, slots: KernelSlots | None = None, feeds: Feeds | None = None) -> Registry:
+    async def open(
+        cls,
+        settings: Settings,
+        slots: KernelSlots | None = None,
+        feeds: Feeds | None = None,
+        durable: Durable | None = None,
+    ) -> Registry:
         """Open the store and the run directory, and warm the first kernel in the background.
 
         `slots`, `feeds`: those of the process, where it has several registries (`session/callers/profiles.py`).
+        `durable`: what each answer waits for, where other servers are to have the sessions if this one is lost.
 
         Raises: KernelStartFailed.
         """
@@ -105,7 +114,8 @@ class Registry:
             if store.problem:
                 log.warning("%s", store.problem)
             limit_mb = starter.policy.limits.memory_mb  # the kernelspec's, where no setting names one
-            registry = cls(replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store, slots, feeds)
+            parts = (replace(settings, memory_limit_mb=limit_mb), run_dir, starter, store, slots, feeds)
+            registry = cls(*parts, durable=durable)
             undo.callback(registry.own.close)
             await registry.spans.open()
             undo.pop_all()
@@ -161,7 +171,8 @@ class Registry:
         async with self.handles.in_use(session_id, caller or self.own) as session:
             session.require_ready()
             report = await session.contexts.add(source, options.wait_ms, caller or self.own)
-        return Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
+            added = Added(session_id, report, {options.name: LINES[source.kind].format(name=options.name)})
+            return await acknowledged(self._durable, session, added)
 
     async def run_repl(
         self,
@@ -178,25 +189,28 @@ class Registry:
         """
         async with self.handles.in_use(session_id, caller or self.own) as session:
             timeout = session.account.limits.step_timeout_ms if timeout_ms is None else timeout_ms
-            return await session.run(code, timeout_ms=timeout, **wishes)
+            return await acknowledged(self._durable, session, await session.run(code, timeout_ms=timeout, **wishes))
 
     async def await_step(
         self, session_id: str, step_index: int, *, wait_ms: int, max_output_chars: int, caller: Caller | None = None
     ) -> reports.StepReport:
         """Wait for a step. Raises: SessionNotFound, InvalidInput."""
         async with self.handles.in_use(session_id, caller or self.own) as session:
-            return await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
+            report = await session.await_step(step_index, wait_ms=wait_ms, max_output_chars=max_output_chars)
+            return await acknowledged(self._durable, session, report)
 
     async def answer(self, session_id: str, handed: Handed, caller: Caller | None = None) -> reports.StepReport:
         """Take answers to its questions, and show more. Raises: SessionNotFound, SessionFinalized, SessionBusy."""
         async with self.handles.in_use(session_id, caller or self.own) as session:
-            return await session.answer(handed, (caller or self.own).connection)
+            report = await session.answer(handed, (caller or self.own).connection)
+            return await acknowledged(self._durable, session, report)
 
     async def interrupt(self, session_id: str, caller: Caller | None = None) -> reports.StepReport:
         """Stop the running step. Raises: SessionNotFound."""
         async with self.handles.in_use(session_id, caller or self.own) as session:
             report = await session.interrupt(INTERRUPT_OUTPUT_CHARS)
-        return report or nothing_interrupted(session.account, is_final=session.finalized)
+            report = report or nothing_interrupted(session.account, is_final=session.finalized)
+            return await acknowledged(self._durable, session, report)
 
     async def get_var(
         self,
@@ -210,7 +224,7 @@ class Registry:
     ) -> reports.VariableSlice:
         """Read a variable. Raises: SessionNotFound, SessionFinalized, VariableNotFound, KernelDied."""
         async with self.handles.in_use(session_id, caller or self.own) as session:
-            return await session.get_var(var_name, offset, limit, read)
+            return await acknowledged(self._durable, session, await session.get_var(var_name, offset, limit, read))
 
     async def finalize(
         self,
@@ -229,33 +243,22 @@ class Registry:
         async with self.handles.in_use(session_id, caller or self.own) as session:
             if session.finalized and session_id not in self._sessions:
                 session.final = await in_reader(lambda: self.store.final_answer(session_id))
-            let_go = self.handles.let_go
-            return await finalize.finalize(session, final_text, final_var_name, quotes, max_output_chars, let_go)
+            given, let_go = (final_text, final_var_name, quotes), self.handles.let_go
+            report = await finalize.finalize(session, *given, max_output_chars, let_go)
+            return await acknowledged(self._durable, session, report)
 
-    async def get_trace(
-        self,
-        session_id: str,
-        *,
-        from_step: int | None,
-        to_step: int | None,
-        detail: str,
-        max_output_chars: int,
-        offset: int,
-    ) -> TracePage:
+    async def get_trace(self, session_id: str, **asked: Unpack[trace_reading.Asked]) -> TracePage:
         """A page of the trace. Raises: SessionNotFound, InvalidInput."""
-        await self.complete_trace(session_id, from_step, to_step)
-        wanted = trace_reading.Wanted(from_step, to_step, detail, max_output_chars, offset)
+        await self.complete_trace(session_id, asked["from_step"], asked["to_step"])
+        wanted = trace_reading.Wanted(**asked)
         return await in_reader(lambda: trace_reading.read_page(self.store, session_id, wanted))
 
     async def complete_trace(self, session_id: str, from_step: int | None, to_step: int | None) -> None:
         """See that the record has all that happened by now. Raises: SessionNotFound, InvalidInput."""
         if from_step is not None and to_step is not None and from_step > to_step:
             raise InvalidInput(f"from_step={from_step} lies after to_step={to_step}.")
-        session = self._sessions.get(session_id)
-        if session is not None and (kernel := session.idle_kernel) is not None:
-            await note_missed_cells(kernel, session.journal, session.account)
-        if session is not None and (step := session.journal.telling.running_step) is not None:
-            note(step, session.journal, session.account)
+        if (session := self._sessions.get(session_id)) is not None:
+            await note_all(session.idle_kernel, session.journal, session.account)
         await self._writer.settled(session_id)
         await self._calls.settled(session_id)
         if session is None and not await in_reader(lambda: self.store.knows(session_id)):
@@ -271,13 +274,9 @@ class Registry:
         self, *, state: listing.State = "live", limit: int = 20, offset: int = 0, caller: Caller | None = None
     ) -> reports.SessionList:
         """This server's sessions and those of others, the last used first."""
-        opened_by, asks = self.handles.opened_by, caller or self.own
-
-        def connection(session_id: str) -> reports.Connection | None:
-            opener = opened_by.get(session_id)
-            return None if opener is None or not opener.is_connected else "this" if opener is asks else "other"
-
-        return await listing.listed(self.store, self._sessions, listing.Wanted(state, limit, offset), connection)
+        wanted = listing.Wanted(state, limit, offset)
+        connection = whose(self.handles.opened_by, caller or self.own)
+        return await listing.listed(self.store, self._sessions, wanted, connection)
 
     async def close(self) -> None:
         """End every kernel and leave no process, whatever one of them does. Safe to call twice."""

@@ -21,6 +21,7 @@ from rlm_kernel_mcp.session.asking.answers import Answers, Switchboard
 from rlm_kernel_mcp.session.asking.questions import Questions
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
 from rlm_kernel_mcp.session.boards.functions import FunctionBoard
+from rlm_kernel_mcp.session.carrying.durable import Durable
 from rlm_kernel_mcp.session.contexts.contexts import ContextList, contexts_of
 from rlm_kernel_mcp.session.contexts.means import Means
 from rlm_kernel_mcp.session.evidence.citations import Checked
@@ -76,6 +77,8 @@ class ServerResources:
     """The same of calls of functions; None: none is made."""
     room: QuestionRoom = field(default_factory=QuestionRoom)
     spans: Spans = field(default_factory=Spans)
+    durable: Durable | None = None
+    """Keeps the sessions where other servers can have them; None: this one's own record is all there is."""
 
     @property
     def means(self) -> Means:
@@ -125,6 +128,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
         offered=tuple(reference.get("names", OFFERED_BEFORE)),
         answering=_answering(record, shared, account, of_record(reference), is_new=is_new),
         spans=spans,
+        durable=shared.durable,
     )
     session = Session(record.session_id, account, contexts, recovery, journal)
     session.created_at, session.last_used_at = record.created_at, record.last_used_at or record.created_at

@@ -18,7 +18,8 @@ from rlm_kernel_mcp.session.functions.offered import HostFunction
 from rlm_kernel_mcp.session.parked.reports import QuestionPage
 from rlm_kernel_mcp.text.wording import counted
 
-StepStatus = Literal["ok", "error", "timeout", "interrupted", "running", "needs_answers", "kernel_died", "stopped"]
+EndStatus = Literal["ok", "error", "timeout", "interrupted", "kernel_died", "unknown"]  # unknown: its node was lost
+StepStatus = Literal[EndStatus, "running", "needs_answers", "stopped"]
 GuardrailStop = Literal["max_steps", "timeout", "budget_exceeded"]
 Connection = Literal["this", "other"]
 SessionStatus = Literal["idle", "running", "stopped", "finalized", "dead"]
@@ -147,6 +148,7 @@ class StepReport:
 
     `questions`: those that wait for an answer, of a step that `needs_answers`. `rejected`: of `rlm_answer` alone, the
     numbers of answers that nobody waited for. `images`: pictures and SVG texts that it displayed, all that are kept.
+    `not_durable`: names whose values are lost with this machine if it is lost now (in a cluster alone).
     """
 
     status: StepStatus
@@ -167,6 +169,7 @@ class StepReport:
     subcalls: Subcalls | None = None
     questions: QuestionPage | None = None
     rejected: tuple[int, ...] | None = None
+    not_durable: tuple[str, ...] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -259,8 +262,7 @@ class SessionList:
 
     rows: tuple[SessionSummary, ...]
     omitted: int
-    offset: int = 0
-    """How many stand before them."""
+    offset: int = 0  # how many stand before them
     note: str | None = None
     places: tuple[int, ...] = ()
     """The place of each row, and the place after the last: a record that cannot be read has a place but no row."""
@@ -289,12 +291,10 @@ class SessionSummary:
     changed: bool = False
     connection: Connection | None = None
     """Whose it is: of the connection that asks, of another one, or of none that is there."""
-    parent: str | None = None
-    """The session whose code asked for it."""
+    parent: str | None = None  # the session whose code asked for it
     depth: int = 0
     waits_for_answers: int = 0
     """How many questions of its step nobody has answered yet."""
-    ended: str | None = None
-    """Why a child has ended without a final answer."""
+    ended: str | None = None  # why a child has ended without a final answer
     question: str | None = None
     client: str | None = None  # what it is for, and what the client calls itself that opened it

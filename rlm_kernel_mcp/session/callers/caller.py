@@ -7,12 +7,13 @@ Is not: a session, which belongs to its handle (docs/decisions/0001-sessions-bel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from rlm_kernel_mcp.context.roots.open_roots import Roots
 from rlm_kernel_mcp.session.kernels.slots import SlotOwner
+from rlm_kernel_mcp.session.reports import Connection
 from rlm_kernel_mcp.settings import Settings
 
 
@@ -61,3 +62,13 @@ def give_to(registry: HasOwn, caller: Caller) -> None:
     """Have a registry serve one client, with no roots beside those that this has open: calls without a name are its."""
     registry.own.close()
     registry.own = caller
+
+
+def whose(opened_by: Mapping[str, Caller], asks: Caller) -> Callable[[str], Connection | None]:
+    """Whose connection each session is of, as `asks` sees it. `opened_by`: who opened each."""
+
+    def connection(session_id: str) -> Connection | None:
+        opener = opened_by.get(session_id)
+        return None if opener is None or not opener.is_connected else "this" if opener is asks else "other"
+
+    return connection

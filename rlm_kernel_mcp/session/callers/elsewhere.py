@@ -1,16 +1,19 @@
 """Where a session is that another process drives, and how it is asked for.
 
-Is: what `handles.py` asks for, and the answer of a server that knows no other. Is not: how one process speaks to
-another, which is a host's (`host/others/`). Above: `session/handles.py`. Below: `errors.py`.
+Is: what `handles.py` asks for, the answer of a server that knows no other, and a session's lock here. Is not: how one
+process speaks to another, which is a host's (`host/others/`). Above: `session/handles.py`. Below: `errors.py`,
+`store/session_lock.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionElsewhere
+from rlm_kernel_mcp.store.session_lock import SessionLock
 
 ANSWER_THERE: Final = (
     "Answer where the session is driven. Sub-agents reach it where all clients share one host: "
@@ -27,6 +30,16 @@ class Elsewhere(Protocol):
         Raises:
             SessionBusy: it is used there, or that process lets nobody have it.
         """
+
+
+@dataclass(slots=True)
+class Held:
+    """A session's lock; None before a thread has it."""
+
+    lock: SessionLock | None = None
+
+    def take(self, lock: SessionLock | None) -> None:
+        self.lock = lock
 
 
 class NobodyAsked:

@@ -19,6 +19,7 @@ from rlm_kernel_mcp.errors import KernelDied, RequestRefused
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.pool import KernelPool
 from rlm_kernel_mcp.policy import Policy
+from rlm_kernel_mcp.session.carrying.durable import Durable
 from rlm_kernel_mcp.session.kernels.answering import Answering, Nobody
 from rlm_kernel_mcp.session.kernels.claimed import EvidenceBook
 from rlm_kernel_mcp.session.kernels.context_loading import FIRST_KEY, load_nothing, load_whole, offered_names
@@ -97,6 +98,8 @@ class Recovery:
     is_first: bool = False
     """Whether the next kernel replaces none."""
     spans: SessionSpans | None = None
+    durable: Durable | None = None
+    """Who is told that a step begins, where others are to have the session if this server is lost."""
 
     def note_bound(self, step: int, updated: Iterable[Variable]) -> None:
         """Remember what a step bound."""

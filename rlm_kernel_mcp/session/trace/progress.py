@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.parked.desk import Desk
 from rlm_kernel_mcp.session.steps.run import RunningStep
+from rlm_kernel_mcp.session.trace.console_cells import note_missed_cells
 from rlm_kernel_mcp.session.trace.journal import Journal
 
 NOTE_S: Final = 1.0
@@ -61,6 +63,14 @@ def note(step: RunningStep, journal: Journal, account: Account) -> None:
         reply, used = step.execution.reply, json.dumps(account.snapshot())
         said = reply.stdout.text(), reply.stderr.text()
         journal.step_goes_on(step.row_id, step.elapsed_ms, *said, _waits(step), guardrail_snapshot=used)
+
+
+async def note_all(kernel: Kernel | None, journal: Journal, account: Account) -> None:
+    """See that the record has what a session's idle kernel and its running step have done by now."""
+    if kernel is not None:
+        await note_missed_cells(kernel, journal, account)
+    if (step := journal.telling.running_step) is not None:
+        note(step, journal, account)
 
 
 async def _note(step: RunningStep, journal: Journal, account: Account, used: dict[str, int]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypedDict
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.session.seen.maps import SeenMap
@@ -35,6 +35,16 @@ END_CHARS: Final = 1_000_000
 """Of a final answer in pages, at its beginning and its end, in what a program is given of a trace."""
 PART_CHARS: Final = 4_000_000
 """Of such an answer that a program is given at once."""
+
+
+class Asked(TypedDict):
+    """`Wanted` as arguments of a call."""
+
+    from_step: int | None
+    to_step: int | None
+    detail: str
+    max_output_chars: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,9 @@ def updated_of(row: EventRow) -> tuple[Variable, ...]:
 
 
 SERVER_ENDED: Final = "the server that ran this step ended before the step did"
+NODE_LOST: Final = "node_lost"
+"""Key in the `extra` of a step's row that another node took over without its end."""
+NODE_ENDED: Final = "the node that ran this step was lost before it told the step's end"
 ANSWERS_STAY: Final = "; its questions' answers are kept, and the same code asks for the rest alone"
 
 
@@ -148,7 +151,7 @@ def outcome_of(row: EventRow, displays: DisplayRows) -> Outcome:
     extra = extra_of(row)
     facts = facts_of(extra)
     return Outcome(
-        status=row.result_status if row.result_status != "unknown" else "kernel_died",  # type: ignore[arg-type]
+        status=_status_of(row, extra),
         duration_ms=row.duration_ms,
         stdout=row.stdout or "",
         stderr=row.stderr or "",
@@ -168,6 +171,13 @@ def outcome_of(row: EventRow, displays: DisplayRows) -> Outcome:
     )
 
 
+def _status_of(row: EventRow, extra: Mapping[str, Any]) -> StepStatus:
+    """How a step ended. Of one without an end it is known that its kernel is gone, unless its node went with it."""
+    if row.result_status == "unknown" and not extra.get(NODE_LOST):
+        return "kernel_died"
+    return row.result_status  # type: ignore[return-value]  # we wrote it
+
+
 def _counted_loss(loss: LossReport) -> list[str | int]:
     """Why the kernel was replaced; of the names how many are gone and back: the event of the restore has them."""
     gone, back = len(loss.names) + loss.more_lost, len(loss.restored) + loss.more_restored
@@ -176,7 +186,8 @@ def _counted_loss(loss: LossReport) -> list[str | int]:
 
 def _loss_of(row: EventRow, extra: dict[str, Any]) -> LossReport | None:
     if row.result_status == "unknown":
-        return LossReport(SERVER_ENDED + (ANSWERS_STAY if "asks" in extra else ""), (), ())
+        ended = NODE_ENDED if extra.get(NODE_LOST) else SERVER_ENDED
+        return LossReport(ended + (ANSWERS_STAY if "asks" in extra else ""), (), ())
     if "lost" not in extra:
         return None
     reason, gone, back = extra["lost"]
