@@ -58,7 +58,7 @@ class Handles:
         self.opened_by: dict[str, Caller] = {}
         """Who opened each session, or brought it back from its record; once that connection has ended, who used it."""
         self.elsewhere: Elsewhere = NobodyAsked()
-        self.moves = Moves(shared.settings.state_dir, self._store, self._writer, self.sessions, self.let_go)
+        self.moves = Moves(shared, self.sessions, self.let_go)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A lock for each session that is being opened again, so that only one call does it."""
 

@@ -17,6 +17,8 @@ from typing import Any, Final, TypeVar
 
 from rlm_kernel_mcp.errors import SessionNotFound
 from rlm_kernel_mcp.store.answers import Answers, Days
+from rlm_kernel_mcp.store.carrying.bringing import Bringing
+from rlm_kernel_mcp.store.carrying.following import Following
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.records import (
     EVENT_TEXTS,
@@ -76,6 +78,8 @@ class Reading:
         self.displays = DisplayRows(database)
         self.seen = SeenRows(database)
         self.documents = DocumentPages(database)
+        self.following = Following(database)
+        self.bringing = Bringing(database)
 
     @property
     def unread(self) -> str | None:

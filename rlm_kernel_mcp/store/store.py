@@ -30,6 +30,7 @@ from rlm_kernel_mcp.store.database.records import (
     EVENT_CHECKS,
     EVENT_COLUMNS,
     EVENT_TEXTS,
+    LAST_ID,
     EventHead,
     EventRow,
     SessionKey,
@@ -106,8 +107,7 @@ class Store(Reading):
 
     def add_session(self, record: SessionRecord) -> None:
         """Write a new session's row."""
-        record = replace(record, last_used_at=record.last_used_at or record.created_at)
-        self._live[record.session_id] = record
+        record = self._live[record.session_id] = replace(record, last_used_at=record.last_used_at or record.created_at)
         self._text_bytes.setdefault(record.session_id, 0)
         self._database.write(lambda connection: insert_session(connection, record))
 
@@ -223,7 +223,7 @@ class Store(Reading):
             with suppress(SessionNotFound):  # damaged: whoever asks for the session itself hears of it
                 if record := self.session(session_id):
                     self._live.setdefault(session_id, record)
-            rows = self._database.read("SELECT max(id) FROM events WHERE session_id = ?", (session_id,))
+            rows = self._database.read(LAST_ID, (session_id,))
             with self._minting:
                 self._last_id = max(self._last_id, *(last or 0 for (last,) in rows))
         return lock

@@ -27,6 +27,7 @@ from rlm_kernel_mcp.session.steps.outcomes import Outcome
 from rlm_kernel_mcp.session.steps.run import RunningStep, partial_outcome
 from rlm_kernel_mcp.session.trace.facts import given_chars
 from rlm_kernel_mcp.session.trace.journal import Journal
+from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.text.wording import counted, lasting
 
 NO_STEP: Final = "No step of this session has been run, and none asks anything."
@@ -77,6 +78,18 @@ class StepReports:
         """Report a step that has ended. Raises: InvalidInput: there is no such step."""
         outcome = await self._journal.finished(index, self._account.counters.step_index)
         return await self._deliver(outcome, index, max_output_chars)
+
+    async def lost(self, code: str, max_output_chars: int | None) -> StepReport:
+        """Report a step that was under way when its node was lost: recorded by then, or now. It is never run again."""
+        index = self._account.counters.step_index
+        rows = await in_reader(lambda: self._journal.events(index, index))
+        found = any((row.action, row.result_status, row.code) == ("run_repl", "unknown", code) for row in rows)
+        if not found and self._account.admit(len(code)) is None:
+            index = self._account.begin_step()
+            row_id = self._journal.step_begins(index, code, self._account)
+            self._journal.step_ended(row_id, Outcome("unknown", 0), self._account)
+            await self._journal.settled()
+        return await self.again(index, max_output_chars)
 
     async def answer(self, step: RunningStep | None, handed: Handed, by: str) -> StepReport:
         """Take answers to the questions of the running step, and show or lease more of them. `by`: who brings them.

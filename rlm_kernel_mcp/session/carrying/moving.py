@@ -8,12 +8,17 @@ nothing of it is called. Above: `session/handles.py`, `cluster/node/`. Below: `d
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
 from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.policy import Policy
 from rlm_kernel_mcp.session.callers.elsewhere import driven_elsewhere
+from rlm_kernel_mcp.session.carrying.incoming import carried_in
+from rlm_kernel_mcp.session.carrying.outgoing import Sent
+from rlm_kernel_mcp.session.snapshots.carried import Frame
+from rlm_kernel_mcp.session.steps.outcomes import Outcomes
+from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.store.paths import snapshot_files
 from rlm_kernel_mcp.store.store import Store
@@ -43,22 +48,35 @@ class Movable(Protocol):
         """End its step and its kernel, whatever they do."""
 
 
+class Own(Protocol):
+    """What a server has of its own (`ServerResources`)."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def writer(self) -> Writer: ...
+
+    @property
+    def outcomes(self) -> Outcomes: ...
+
+
 S = TypeVar("S", bound=Movable)
 
 
 class Moves(Generic[S]):
     """Those of one server."""
 
-    def __init__(
-        self,
-        state_dir: Path,
-        store: Store,
-        writer: Writer,
-        sessions: Mapping[str, S],
-        let_go: Callable[[S], None],
-    ) -> None:
+    def __init__(self, own: Own, sessions: Mapping[str, S], let_go: Callable[[S], None]) -> None:
         """`sessions`: those in memory. `let_go`: forgets one of them, and gives its lock back."""
-        self._state_dir, self._store, self._writer = state_dir, store, writer
+        self._state_dir, self._limits, self._outcomes = own.settings.state_dir, own.policy.snapshots, own.outcomes
+        self._store, self._writer = own.store, own.writer
         self._sessions, self._let_go = sessions, let_go
 
     async def taken_over(self, session_id: str) -> None:
@@ -66,6 +84,7 @@ class Moves(Generic[S]):
         if (session := self._sessions.get(session_id)) is not None:
             await session.close(TAKEN_OVER)
             self._let_go(session)
+        self._outcomes.forget(session_id)
         self.remove(session_id)
         await self._writer.settled(session_id)
 
@@ -74,21 +93,21 @@ class Moves(Generic[S]):
         if session_id not in self._sessions:
             self._writer.do(session_id, lambda: self._removed(session_id))
 
-    async def take_over(self, session_id: str, bring_in: Callable[[], None]) -> None:
+    async def take_over(self, session_id: str, frames: Iterable[Frame], why: str) -> Sent:
         """Make a session one of this server's: its first use restores it, as one that an earlier server has left.
 
-        `bring_in`: writes its record and its values here, in a thread, while nobody else has the session.
+        `frames`: its values and its rows, iterated once, in a thread. `why`: what became of its kernel, if it had one.
 
-        Raises: SessionBusy: another process on this machine has it here; and as `bring_in`: nothing of it is here then.
+        Returns: what others have of it. Raises: as `carried_in`, and what `frames` raises: nothing of it is here then.
         """
         await self.taken_over(session_id)  # what an earlier time left here is not what the session is now
 
-        def bring() -> None:
+        def bring() -> Sent:
             lock = self._store.acquire(session_id, is_new=True)
             if lock is None:
                 raise driven_elsewhere(session_id, self._store.holder(session_id) or 0)
             try:
-                bring_in()
+                return carried_in(self._store, self._state_dir, self._limits, session_id, frames, why)
             except BaseException:
                 self._removed(session_id)
                 raise
@@ -96,10 +115,11 @@ class Moves(Generic[S]):
                 self._store.let_go(session_id)
                 lock.release()
 
-        await self._writer.made(session_id, bring)
+        return await self._writer.made(session_id, bring)
 
     def _removed(self, session_id: str) -> None:
         self._store.remove_session(session_id)
+        self._store.following.forget(session_id)
         try:
             for path in snapshot_files(self._state_dir, session_id):
                 path.unlink(missing_ok=True)

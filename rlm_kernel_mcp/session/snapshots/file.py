@@ -82,6 +82,11 @@ class SnapshotFile:
             self._load()
 
     @property
+    def number(self) -> int:
+        """Which of the two files has the values."""
+        return self._current
+
+    @property
     def stream_limits(self) -> StreamLimits:
         """What one stream may hold: every value, and as much again of ones that were given up."""
         return StreamLimits(self._name_bytes, 2 * self._total_bytes)

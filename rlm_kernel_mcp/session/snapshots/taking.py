@@ -2,7 +2,7 @@
 
 Is: what is done in each state of `states.py`, and how the next step comes first. Is not: the way back (`restoring.py`),
 nor a reader: nothing here is ever unpickled. Above: `session/kernels/recovery.py`, `session/kernels/session_kernel.py`.
-Below: `run.py`, `changes.py`, `confirmed.py`, `requests.py`, `pipe.py`, `kernel/`.
+Below: `run.py`, `changes.py`, `carried.py`, `confirmed.py`, `requests.py`, `pipe.py`, `kernel/`.
 
 A snapshot belongs to the step after which it was taken. A name that was not looked at since an older step comes back
 as it was then, and the loss report says so.
@@ -26,9 +26,10 @@ from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report, is_too_large
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.policy import SnapshotLimits
+from rlm_kernel_mcp.session.snapshots.carried import Look, look_at
 from rlm_kernel_mcp.session.snapshots.changes import Changes
 from rlm_kernel_mcp.session.snapshots.confirmed import Confirmed
-from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
+from rlm_kernel_mcp.session.snapshots.file import Index, SnapshotFile
 from rlm_kernel_mcp.session.snapshots.pipe import receive
 from rlm_kernel_mcp.session.snapshots.requests import SIGNAL_EVERY_S, ask, came, end_of, pass_descriptor, within
 from rlm_kernel_mcp.session.snapshots.run import SnapshotRun
@@ -66,6 +67,8 @@ class SnapshotTaker:
         """The kernel that did not let go when it was asked to: nothing is asked of it any more."""
         self.problem: str | None = None
         """What keeps values from being stored, and how to fix it."""
+        self.is_over = False
+        """Whether nobody wants its values any more."""
 
     @property
     def step(self) -> int:
@@ -126,6 +129,22 @@ class SnapshotTaker:
                 self._hung = kernel
         return self._hung is not kernel
 
+    @property
+    def index(self) -> Index:
+        """What the file has of each name."""
+        return self._file.index
+
+    async def look(self, within_s: float) -> Look | None:
+        """The file once all that has begun is in it, for the caller to close; None where that takes longer."""
+        found: list[Look] = []
+        look = partial(self._changes.apply, lambda: found.append(look_at(self._file)))
+        looking = self._changes.in_turn(look, "look at the snapshots")
+        try:
+            await asyncio.wait({looking}, timeout=within_s)
+            return found.pop() if found else None
+        finally:
+            looking.add_done_callback(lambda _: [one.close() for one in found])
+
     async def settle(self) -> None:
         """Wait until the snapshot under way, if any, is in the file or given up: each wait in it has its bound."""
         await self._changes.settle()
@@ -147,7 +166,7 @@ class SnapshotTaker:
 
     async def remove(self) -> None:
         """Forget everything: the session has its final answer, and its kernel is gone."""
-        self._enabled = False
+        self._enabled, self.is_over = False, True
         await self.settle()
         try:
             self._file.remove()

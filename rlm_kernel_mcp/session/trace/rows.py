@@ -95,6 +95,7 @@ def extra_json(outcome: Outcome) -> str:
     told |= {"code_chars": outcome.code_chars} if outcome.code_chars else {}
     told |= {"subcalls": asdict(outcome.subcalls)} if outcome.subcalls is not None else {}
     told |= {"kernel_gone": True} if outcome.kernel_gone is not None else {}
+    told |= {NODE_LOST: True} if outcome.status == "unknown" else {}
     told |= {} if outcome.lost is None else {"lost": _counted_loss(outcome.lost)}
     if outcome.refused is not None:
         told["refused"] = [outcome.refused.code, outcome.refused.message, outcome.refused.next_step]

@@ -119,7 +119,11 @@ _SESSION_TYPES: Final = {field.name: str(field.type) for field in fields(Session
 _EVENT_TYPES: Final = {field.name: str(field.type) for field in fields(EventRow)}
 SESSION_CHECKS: Final = ("row_check", "answer_check", "purpose_check")
 EVENT_CHECKS: Final = ("text_bytes", "row_check", "text_check")
-
+LAST_ID: Final = (
+    "SELECT max(id) FROM events WHERE session_id = ?1 UNION ALL SELECT max(id) FROM subcalls WHERE session_id = ?1 "
+    "UNION ALL SELECT max(id) FROM seen WHERE session_id = ?1"
+)
+"""The largest ids of a session's rows."""
 
 _OF_A_SESSION: Final = (
     "events",

@@ -1,0 +1,215 @@
+"""The values of one session on their way to another node and from one: opaque bytes, name by name.
+
+Is: what of the file others do not have yet, what they are told of each name meanwhile, and the same file made again of
+what they were given. Is not: the file's form (`file.py`), where the bytes go, nor a reader of a value: nothing here is
+ever unpickled. Above: `session/carrying/`. Below: `file.py`.
+
+What others have of a name is a value and the step after which it was that one. A value that is not with them yet leaves
+them the one before, under that one's step: whoever restores it says that later steps may have changed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import (
+    Event,
+    NameBegins,
+    StreamBroken,
+    ValueBytes,
+    ValueEnds,
+)
+from rlm_kernel_mcp.session.snapshots.file import NO_TIME, Entry, Index, SnapshotFile
+
+VALUE: Final = "value:"
+INDEX: Final = "index"
+NAME_CHARS_MAX: Final = 500
+"""Of a name that stands in a key as it is; in place of a longer one its hash does."""
+VALUE_BYTES_MAX: Final = 255 << 20
+"""Of one value: larger ones stay where they are."""
+READ_BYTES: Final = 1 << 20
+
+Frame = tuple[str, bytes | None]
+Place = tuple[int, int, int, int]
+"""Which bytes a value is: file, offset, size, checksum. No other value of a session ever has the same."""
+
+
+@dataclass(slots=True)
+class Look:
+    """The file at one moment: its index, and the bytes that it names, for as long as this is open."""
+
+    index: Index
+    file_number: int
+    descriptor: int
+
+    def place_of(self, entry: Entry) -> Place:
+        return (self.file_number, entry.offset, entry.bytes, entry.crc)
+
+    def close(self) -> None:
+        """Let the bytes go. Safe to call twice."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def look_at(file: SnapshotFile) -> Look:
+    """The file as it is now; called where nothing changes it. Raises: OSError."""
+    try:
+        descriptor = file.open_for_reading()
+    except FileNotFoundError:  # no value has come yet
+        descriptor = -1
+    return Look(file.index, file.number, descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class SentValues:
+    """What others have of a session's values."""
+
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Names whose value they have, and which it is."""
+    rows: Mapping[str, Entry] = field(default_factory=dict)
+    """What they are told of each name."""
+    step: int = 0
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedValues:
+    """What others lack, in the order in which they are to have it; and the names of which they still lack something."""
+
+    frames: tuple[Frame, ...]
+    sent: SentValues
+    """For the next time, once they have these."""
+    lacking: frozenset[str]
+
+
+def value_key(name: str) -> str:
+    """Under which others have a name's value."""
+    if len(name) <= NAME_CHARS_MAX and name.isprintable() and not name.startswith("#"):
+        return VALUE + name
+    return f"{VALUE}#{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def changed(look: Look, sent: SentValues, bytes_max: int) -> ChangedValues:
+    """What others lack, at most so many bytes of values: the smallest ones, so that as many names as can be are there.
+
+    Raises: OSError: the file cannot be read; what others have is as it was.
+    """
+    frames: list[Frame] = []
+    places, rows = dict[str, Place](), dict[str, Entry]()
+    lacking: set[str] = set()
+    room = bytes_max
+    for name, entry in sorted(look.index.entries.items(), key=lambda row: row[1].bytes):
+        place = look.place_of(entry)
+        if entry.why is not None:
+            rows[name] = entry
+        elif sent.places.get(name) == place:
+            places[name], rows[name] = place, entry
+        elif entry.bytes <= min(room, VALUE_BYTES_MAX):
+            frames.append((value_key(name), _bytes_of(look, entry)))
+            places[name], rows[name] = place, entry
+            room -= entry.bytes
+        else:
+            lacking.add(name)
+            rows[name] = _as_before(name, entry, sent)
+            if name in sent.places:
+                places[name] = sent.places[name]
+    frames += [(value_key(name), None) for name in sent.places if name not in places]
+    in_order = {name: rows[name] for name in look.index.entries}
+    now = SentValues(places, in_order, look.index.step, look.index.more)
+    if (now.rows, now.step, now.more) != (sent.rows, sent.step, sent.more):
+        frames.append((INDEX, _index_body(now)))
+    return ChangedValues(tuple(frames), now, frozenset(lacking))
+
+
+def _as_before(name: str, entry: Entry, sent: SentValues) -> Entry:
+    """What is told of a name whose value others do not have yet."""
+    if name in sent.places:
+        return sent.rows[name]
+    return Entry(entry.type, entry.step, why=NO_TIME)
+
+
+def _bytes_of(look: Look, entry: Entry) -> bytes:
+    parts: list[bytes] = []
+    position, left = entry.offset, entry.bytes
+    while left:
+        block = os.pread(look.descriptor, min(left, READ_BYTES), position)
+        if not block:
+            raise OSError("the file of the session's values is shorter than its index says")
+        parts.append(block)
+        position, left = position + len(block), left - len(block)
+    return b"".join(parts)
+
+
+def _index_body(sent: SentValues) -> bytes:
+    """What each name is: type, step, size and checksum of its value; or why there is none."""
+    rows = {name: [row.type, row.step, row.bytes, row.crc, row.why] for name, row in sent.rows.items()}
+    return json.dumps({"step": sent.step, "more": sent.more, "names": rows}).encode()
+
+
+class NotAsWritten(ValueError):
+    """What came is not what a node of ours has written."""
+
+
+def bring_in(file: SnapshotFile, frames: Iterable[tuple[str, bytes]]) -> SentValues:
+    """Make the file of a session of what others were given; its values come as they are iterated, one in memory.
+
+    Raises:
+        NotAsWritten: they do not fit together. OSError: the disk does not take them. What is there is not a session's.
+    """
+    found: list[bytes] = []
+    try:
+        received = file.append(_events(frames, found))
+    except StreamBroken as error:
+        raise NotAsWritten(str(error)) from None
+    if not found:
+        if received:
+            raise NotAsWritten("there are values, and no index of them")
+        return SentValues()
+    index = _index_of(found[-1])
+    for name, row in index.entries.items():
+        if row.why is None:
+            came = received.get(value_key(name))
+            if came is None or (came.bytes, came.crc) != (row.bytes, row.crc):
+                raise NotAsWritten(f"the value of {name[:100]!r} is not the one that the index names")
+            row.offset = came.offset
+    file.index = index
+    file.write_index()
+    places = {name: (file.number, row.offset, row.bytes, row.crc) for name, row in index.entries.items() if not row.why}
+    return SentValues(places, dict(index.entries), index.step, index.more)
+
+
+def _events(frames: Iterable[tuple[str, bytes]], found: list[bytes]) -> Iterator[Event]:
+    for key, body in frames:
+        if key == INDEX:
+            found.append(body)
+        elif key.startswith(VALUE):
+            yield NameBegins(key, "")
+            yield ValueBytes(body)
+            yield ValueEnds(whole=True)
+
+
+def _index_of(body: bytes) -> Index:
+    try:
+        said: dict[str, Any] = json.loads(body)
+        entries = {str(name): _entry_of(*row) for name, row in said["names"].items()}
+        return Index(_count(said["step"]), entries, _count(said["more"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise NotAsWritten(f"its index of values cannot be read ({type(error).__name__})") from None
+
+
+def _entry_of(kind: object, step: object, size: object, crc: object, why: object) -> Entry:
+    if type(kind) is not str or not (why is None or type(why) is str):
+        raise TypeError("no text")
+    return Entry(kind, _count(step), 0, _count(size), _count(crc), why)
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise TypeError("no count")
+    return value

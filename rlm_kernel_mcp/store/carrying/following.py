@@ -1,0 +1,174 @@
+"""Which rows of a session have changed since others were given them: SQLite itself says so.
+
+Is: temporary triggers on the store's connection, which note the key of each row that is written, and the rows behind
+these keys. A store that nobody follows has none of it, and no write of it is slower. Is not: what a row is as bytes
+(`rows.py`), nor where the bytes go. Above: `store/reading.py`. Below: `store/database/`.
+
+Whatever the code is that writes a row, its connection notes it; so nothing that is written can be forgotten here. A
+connection that has no notes, since the file was opened again or memory has taken over, knows nothing of what was
+given: then all rows of the session count as changed. Whoever has a row twice has it as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rlm_kernel_mcp.errors import SessionBusy
+from rlm_kernel_mcp.store.carrying.rows import KEYS, Key, body_of, key_of
+from rlm_kernel_mcp.store.database.database import Database
+
+ROWS_BYTES: Final = 32 << 20
+"""Of rows that are given at once, about: one that is larger comes with those before it."""
+AGAIN: Final = "Call the tool again later; if it fails again, tell the user to check the disk of RLM_STATE_DIR."
+
+_NOTES: Final = (
+    "PRAGMA temp_store = MEMORY",
+    "CREATE TEMP TABLE changed (seq INTEGER PRIMARY KEY AUTOINCREMENT, session_id, tab, one, two)",
+    "CREATE INDEX temp.changed_of ON changed (session_id, seq)",
+    "CREATE TEMP TABLE changed_since (generation TEXT)",
+)
+_NEWEST: Final = (
+    "SELECT max(seq), tab, one, two FROM temp.changed WHERE session_id = ? AND seq > ? "
+    "GROUP BY tab, one, two ORDER BY tab = 'sessions', max(seq)"
+)
+"""The keys that have changed, the session's own row last: who has that has all that it says."""
+_NOTE: Final = "INSERT INTO temp.changed (session_id, tab) VALUES (?, 'sessions')"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Up to where somebody has the rows of a session."""
+
+    generation: str = ""
+    """Which notes it is of; those of another connection are other ones."""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRows:
+    """Rows as bytes by their keys, in the order in which they were written. None: there is no such row any more."""
+
+    frames: tuple[tuple[str, bytes | None], ...]
+    mark: Mark
+    """For the next time, once others have these."""
+    is_all: bool
+    """Whether no more rows have changed."""
+
+
+class Following:
+    """One store's. Its methods wait for the disk."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self) -> None:
+        """From now on, note what changes."""
+        self._database.write(_with_notes)
+
+    def changed(self, session_id: str, mark: Mark) -> ChangedRows:
+        """The rows of a session that have changed since a mark; after it, nobody asks with an earlier mark again.
+
+        Raises: SessionBusy: the record cannot be read.
+        """
+        found: list[ChangedRows] = []
+
+        def look(connection: sqlite3.Connection) -> None:
+            generation = _with_notes(connection)
+            if mark.generation != generation:
+                _note_all(connection, session_id)
+            since = mark.seq if mark.generation == generation else 0
+            connection.execute("DELETE FROM temp.changed WHERE session_id = ? AND seq <= ?", (session_id, since))
+            found[:] = [_changed(connection, session_id, Mark(generation, since))]
+
+        self._database.write(look)
+        if not found:
+            raise SessionBusy(f"The record of session {session_id} cannot be read: {self._database.problem}", AGAIN)
+        return found[0]
+
+    def mark(self, session_id: str) -> Mark:
+        """Of somebody who has all rows of a session as they are now."""
+        mark: list[Mark] = []
+
+        def look(connection: sqlite3.Connection) -> None:
+            generation = _with_notes(connection)
+            (seq,) = connection.execute(
+                "SELECT max(seq) FROM temp.changed WHERE session_id = ?", (session_id,)
+            ).fetchone()
+            mark[:] = [Mark(generation, seq or 0)]
+
+        self._database.write(look)
+        return mark[0] if mark else Mark()
+
+    def forget(self, session_id: str) -> None:
+        """Nobody wants to know any more what changes in a session."""
+
+        def forget(connection: sqlite3.Connection) -> None:
+            _with_notes(connection)
+            connection.execute("DELETE FROM temp.changed WHERE session_id = ?", (session_id,))
+
+        self._database.write(forget)
+
+
+def _with_notes(connection: sqlite3.Connection) -> str:
+    """See that a connection notes what changes; which notes these are."""
+    if connection.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'changed'").fetchone() is None:
+        for statement in (*_NOTES, *_triggers()):
+            connection.execute(statement)
+        connection.execute("INSERT INTO temp.changed_since VALUES (?)", (os.urandom(8).hex(),))
+    (generation,) = connection.execute("SELECT generation FROM temp.changed_since").fetchone()
+    return str(generation)
+
+
+def _triggers() -> Iterator[str]:
+    for table, columns in KEYS.items():
+        for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+            key = ", ".join([f"{row}.{column}" for column in columns] + ["NULL"] * (2 - len(columns)))
+            yield (
+                f"CREATE TEMP TRIGGER changed_{table}_{event} AFTER {event} ON main.{table} BEGIN "  # noqa: S608 (ours)
+                f"INSERT INTO changed (session_id, tab, one, two) VALUES ({row}.session_id, '{table}', {key}); END"
+            )
+
+
+def _note_all(connection: sqlite3.Connection, session_id: str) -> None:
+    """Note each row of a session, as if it had just been written."""
+    connection.execute("DELETE FROM temp.changed WHERE session_id = ?", (session_id,))
+    for table, columns in KEYS.items():
+        key = ", ".join([*columns, *["NULL"] * (2 - len(columns))])
+        connection.execute(
+            f"INSERT INTO temp.changed (session_id, tab, one, two) "  # noqa: S608 (our own names)
+            f"SELECT session_id, '{table}', {key} FROM main.{table} WHERE session_id = ? ORDER BY rowid",
+            (session_id,),
+        )
+
+
+def _changed(connection: sqlite3.Connection, session_id: str, mark: Mark) -> ChangedRows:
+    keys = connection.execute(_NEWEST, (session_id, mark.seq)).fetchall()
+    frames: list[tuple[str, bytes | None]] = []
+    seq, size = mark.seq, 0
+    for place, (newest, table, *of_row) in enumerate(keys):
+        key = Key(table, tuple(of_row[: len(KEYS[table])]))
+        body = _body(connection, session_id, key)
+        frames.append((key_of(key), body))
+        size += len(body or b"")
+        seq = max(seq, newest)
+        if size > ROWS_BYTES and place + 1 < len(keys):
+            # Those behind it have changed later, but for the session's own row, which is noted once more.
+            connection.execute(_NOTE, (session_id,))
+            return ChangedRows(tuple(frames), Mark(mark.generation, seq), is_all=False)
+    return ChangedRows(tuple(frames), Mark(mark.generation, seq), is_all=True)
+
+
+def _body(connection: sqlite3.Connection, session_id: str, key: Key) -> bytes | None:
+    """A row as bytes; None if there is none."""
+    names = ("session_id", *KEYS[key.table])
+    condition = " AND ".join(f"{name} = ?" for name in names)
+    statement = f"SELECT * FROM main.{key.table} WHERE {condition}"  # noqa: S608 (our own names)
+    cursor = connection.execute(statement, (session_id, *key.of_row))
+    row: tuple[Any, ...] | None = cursor.fetchone()
+    if row is None:
+        return None
+    return body_of(key.table, dict(zip((column[0] for column in cursor.description), row, strict=True)))
