@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.kernel import Kernel
 from rlm_kernel_mcp.kernel.placement.forked import ForkedPlacement, ForkServer
+from rlm_kernel_mcp.session.carrying.durable import Durable
 from rlm_kernel_mcp.session.evidence.citations import Quote
 from rlm_kernel_mcp.session.finding import steps as finding_steps
 from rlm_kernel_mcp.session.registry import Registry
@@ -37,18 +38,18 @@ AMPLE: Final = Guardrails(max_steps=10_000, max_runtime_ms=3_600_000, budget_lim
 
 @asynccontextmanager
 async def open_registry(
-    state_dir: Path, *, policy: Mapping[str, Any] | None = None, **variables: str
+    state_dir: Path, *, policy: Mapping[str, Any] | None = None, durable: Durable | None = None, **variables: str
 ) -> AsyncIterator[Registry]:
     """A registry whose settings are the defaults and these variables; closed at the end, whatever state it is in.
 
-    `policy`: what is to be other than in the shipped one, by part (`tests/specs.py`).
+    `policy`: what is to be other than in the shipped one, by part (`tests/specs.py`). `durable`: as `Registry.open`.
     """
     if policy is not None:
         write_spec(state_dir, "changed", dict(policy))
         variables |= {"RLM_KERNEL": "changed", "JUPYTER_PATH": str(state_dir)}
     settings = load_settings(Path.cwd(), {"RLM_STATE_DIR": str(state_dir), **variables})
     async with asyncio.timeout(WAIT_S):
-        registry = await Registry.open(settings)
+        registry = await Registry.open(settings, durable=durable)
     _opened.add(registry)
     try:
         yield registry

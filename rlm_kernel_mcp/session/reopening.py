@@ -149,8 +149,7 @@ def _reopened(record: SessionRecord, shared: ServerResources, otherwise: Roots |
         if record.parent is not None:
             recovery.is_first, session.kernel.gone_reason = True, FIRST_LACKS
         return session
-    if record.kernel_pid:
-        extra = {}  # of an earlier kernel
+    extra = {} if record.kernel_pid else extra  # else it is of an earlier kernel
     _remember(session, str(extra.get(KERNEL_GONE) or "the server that had the session's kernel has ended"))
     session.told.unreported = unreported_of(extra)
     return session

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rlm_kernel_mcp.errors import SessionBusy, SessionElsewhere
-from rlm_kernel_mcp.store.session_lock import SessionLock
+
+if TYPE_CHECKING:
+    from rlm_kernel_mcp.store.session_lock import SessionLock
 
 ANSWER_THERE: Final = (
     "Answer where the session is driven. Sub-agents reach it where all clients share one host: "

@@ -13,7 +13,6 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.policy import Policy
-from rlm_kernel_mcp.session.callers.elsewhere import driven_elsewhere
 from rlm_kernel_mcp.session.carrying.incoming import carried_in
 from rlm_kernel_mcp.session.carrying.outgoing import Sent
 from rlm_kernel_mcp.session.snapshots.carried import Frame
@@ -105,7 +104,7 @@ class Moves(Generic[S]):
         def bring() -> Sent:
             lock = self._store.acquire(session_id, is_new=True)
             if lock is None:
-                raise driven_elsewhere(session_id, self._store.holder(session_id) or 0)
+                raise SessionBusy(f"Session {session_id} is driven by another process that has this node's directory.")
             try:
                 return carried_in(self._store, self._state_dir, self._limits, session_id, frames, why)
             except BaseException:

@@ -52,9 +52,9 @@ class Look:
 
     def close(self) -> None:
         """Let the bytes go. Safe to call twice."""
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
 
 def look_at(file: SnapshotFile) -> Look:
@@ -64,6 +64,12 @@ def look_at(file: SnapshotFile) -> Look:
     except FileNotFoundError:  # no value has come yet
         descriptor = -1
     return Look(file.index, file.number, descriptor)
+
+
+def close_all(looks: Iterable[Look]) -> None:
+    """Close those that nobody has taken."""
+    for look in looks:
+        look.close()
 
 
 @dataclass(frozen=True, slots=True)

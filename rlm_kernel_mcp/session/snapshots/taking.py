@@ -26,7 +26,7 @@ from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report, is_too_large
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.policy import SnapshotLimits
-from rlm_kernel_mcp.session.snapshots.carried import Look, look_at
+from rlm_kernel_mcp.session.snapshots.carried import Look, close_all, look_at
 from rlm_kernel_mcp.session.snapshots.changes import Changes
 from rlm_kernel_mcp.session.snapshots.confirmed import Confirmed
 from rlm_kernel_mcp.session.snapshots.file import Index, SnapshotFile
@@ -143,7 +143,7 @@ class SnapshotTaker:
             await asyncio.wait({looking}, timeout=within_s)
             return found.pop() if found else None
         finally:
-            looking.add_done_callback(lambda _: [one.close() for one in found])
+            looking.add_done_callback(lambda _: close_all(found))
 
     async def settle(self) -> None:
         """Wait until the snapshot under way, if any, is in the file or given up: each wait in it has its bound."""

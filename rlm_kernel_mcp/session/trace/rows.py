@@ -187,8 +187,9 @@ def _counted_loss(loss: LossReport) -> list[str | int]:
 
 def _loss_of(row: EventRow, extra: dict[str, Any]) -> LossReport | None:
     if row.result_status == "unknown":
-        ended = NODE_ENDED if extra.get(NODE_LOST) else SERVER_ENDED
-        return LossReport(ended + (ANSWERS_STAY if "asks" in extra else ""), (), ())
+        if extra.get(NODE_LOST):  # the answers to its questions were kept there
+            return LossReport(NODE_ENDED, (), ())
+        return LossReport(SERVER_ENDED + (ANSWERS_STAY if "asks" in extra else ""), (), ())
     if "lost" not in extra:
         return None
     reason, gone, back = extra["lost"]

@@ -67,7 +67,7 @@ class Following:
 
     def begin(self) -> None:
         """From now on, note what changes."""
-        self._database.write(_with_notes)
+        self._database.write(_note)
 
     def changed(self, session_id: str, mark: Mark) -> ChangedRows:
         """The rows of a session that have changed since a mark; after it, nobody asks with an earlier mark again.
@@ -111,6 +111,11 @@ class Following:
             connection.execute("DELETE FROM temp.changed WHERE session_id = ?", (session_id,))
 
         self._database.write(forget)
+
+
+def _note(connection: sqlite3.Connection) -> None:
+    """From now on, have a connection note what changes."""
+    _with_notes(connection)
 
 
 def _with_notes(connection: sqlite3.Connection) -> str:

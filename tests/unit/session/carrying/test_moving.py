@@ -15,8 +15,8 @@ from rlm_kernel_mcp.errors import SessionBusy, SessionMoved, StoreDamaged
 from rlm_kernel_mcp.session.contexts.given import Given, Options
 from rlm_kernel_mcp.session.reports import Guardrails
 from rlm_kernel_mcp.store.paths import snapshot_files
-from tests.carrying import Keeper, Shared
 from tests.fake_kernel import FOREVER, Fakes, fake_registry
+from tests.kernel.carrying.keeping import Keeper, Shared
 from tests.sessions import SessionDriver, until
 
 pytestmark = pytest.mark.anyio
