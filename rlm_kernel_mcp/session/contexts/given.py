@@ -54,6 +54,8 @@ class Options:
     """Of a session's first context: what its code may call."""
     question: str | None = None
     """Of that too: what the session is for, in the words of who opens it."""
+    manifest: str | None = None
+    """Of paths of another machine: what names the copies of their files (`manifests.py`)."""
 
     def asking(self, *, is_answered: bool) -> tuple[str, ...]:
         """The names with which the session's code asks somebody."""

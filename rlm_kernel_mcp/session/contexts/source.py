@@ -29,6 +29,7 @@ from rlm_kernel_mcp.errors import ContextDenied, ContextNotFound, ContextTooLarg
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.contexts.changes import FileMarks
 from rlm_kernel_mcp.session.contexts.given import FIRST_NAME, Given, Options, Progress
+from rlm_kernel_mcp.session.contexts.manifests import roots_of, sources_of
 from rlm_kernel_mcp.session.contexts.means import Beside, Kept, Means
 from rlm_kernel_mcp.session.kernels.loading import CancelCheck, read_in_thread
 from rlm_kernel_mcp.settings import Settings
@@ -66,13 +67,16 @@ class ContextSource:
     """Its paths lie below these; None: below the server's own."""
     file: TextFile | None = None
     """A text that is in neither of the two, nor in the store, but in a file of this server: a child session's."""
+    manifest: str | None = None
+    """Of paths of another machine: what names the copies of their files."""
 
     @classmethod
     def of(cls, given: Given, options: Options, caller: Caller | None = None, *, prefix: str = "") -> ContextSource:
         """From what a client gave. `caller`: whose paths they are."""
         text = given.json_text if given.text is None else given.text
         source = cls(text, given.paths, None, None, options.exclude, given.json_text is not None, options.name, prefix)
-        if caller is None:
+        source = replace(source, manifest=options.manifest)
+        if caller is None or source.manifest is not None:
             return source
         settings = caller.settings
         return replace(source, working_dir=str(settings.working_dir), home=settings.home, roots=caller.roots)
@@ -85,7 +89,9 @@ class ContextSource:
     def reference(self, settings: Settings) -> dict[str, Any]:
         """What the record keeps, beside a text. `settings`: the server's own."""
         more: dict[str, Any] = {"inline": True}
-        if self.paths is not None:
+        if self.manifest is not None:
+            more = {"paths": self.paths, "manifest": self.manifest}
+        elif self.paths is not None:
             begin = {"working_dir": self.working_dir or str(settings.working_dir), "home": self.home or settings.home}
             roots = self.roots or Roots.named(*settings.context_roots)
             more = {"paths": self.paths, **begin, "roots": roots.paths, "root_ids": roots.kept}
@@ -107,11 +113,12 @@ class ContextSource:
             found.get("name", FIRST_NAME),
             found.get("prefix", ""),
             Roots.of_record(found.get("roots", ()), found.get("root_ids")),
+            manifest=found.get("manifest"),
         )
 
     def allowed(self, settings: Settings) -> Roots:
         """The directories below which its paths must lie. Raises: ContextDenied: there are none."""
-        roots = self.roots or Roots.named(*settings.context_roots)
+        roots = roots_of(settings.state_dir) if self.manifest else self.roots or Roots.named(*settings.context_roots)
         if len(roots.sets) > 1:
             with allowed_now(roots) as allowed:
                 has_some = allowed.paths or allowed.lost
@@ -179,15 +186,7 @@ class ContextSource:
             return payload_in_file(self.file, self.name, room)
         if self.text is not None:
             return self._inline(self.text, means, check_cancelled, progress)
-        sources = resolve_sources(
-            self.paths or (),
-            exclude=self.exclude,
-            roots=self.allowed(settings),
-            working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
-            home=self.home or settings.home,
-            max_bytes=room.max_bytes,
-            check_cancelled=check_cancelled,
-        )
+        sources = self._sources(settings, room, check_cancelled)
         progress.bytes = max(sources.byte_count, progress.bytes)
         progress.skipped = {str(kind): count for kind, count in sources.skipped.counts.items()}
         payload = _of_files(sources, means, copy, check_cancelled, progress)
@@ -196,6 +195,19 @@ class ContextSource:
             prefixed = (replace(one, name=self.prefix + one.name) for one in payload.documents)
             payload.documents = tuple(prefixed)
         return payload
+
+    def _sources(self, settings: Settings, room: Room, check_cancelled: CancelCheck) -> Sources:
+        if self.manifest is not None:
+            return sources_of(settings.state_dir, self.manifest, room.max_bytes)
+        return resolve_sources(
+            self.paths or (),
+            exclude=self.exclude,
+            roots=self.allowed(settings),
+            working_dir=Path(self.working_dir) if self.working_dir else settings.working_dir,
+            home=self.home or settings.home,
+            max_bytes=room.max_bytes,
+            check_cancelled=check_cancelled,
+        )
 
     def _inline(self, text: str, means: Means, check_cancelled: CancelCheck, progress: Progress) -> Payload:
         progress.bytes = len(text)  # at least; how many there are is known when they have been looked at
@@ -227,7 +239,7 @@ class ContextSource:
         """
         payload = self.open(means, copy=copy, check_cancelled=check_cancelled, beside=beside, progress=progress)
         try:
-            if kept.states is not None and payload.states == kept.states:
+            if self.manifest or (kept.states is not None and payload.states == kept.states):  # copies do not change
                 payload.sha256 = kept.sha256 or payload.sha256
                 return payload
             if kept.sha256 is not None and (unhashed := payload.unhashed()) is not None and means.loaders is not None:
