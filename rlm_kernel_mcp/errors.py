@@ -6,6 +6,7 @@
         SessionNotFound             SESSION_NOT_FOUND
         SessionFinalized            SESSION_FINALIZED
         SessionBusy                 SESSION_BUSY
+          NoRoom                    SESSION_BUSY: a node of a cluster takes no session; another one may
         VariableNotFound            VARIABLE_NOT_FOUND
         ContextNotFound             CONTEXT_NOT_FOUND
         ContextDenied               CONTEXT_DENIED
@@ -82,6 +83,12 @@ class SessionBusy(RequestRefused):
 
 class SessionElsewhere(SessionBusy):
     """Another process drives it, and keeps it."""
+
+
+class NoRoom(SessionBusy):
+    """A node of a cluster takes no session now: it is full, or is being drained."""
+
+    default_next_step = "Call again: another node may have room."
 
 
 class VariableNotFound(RequestRefused):

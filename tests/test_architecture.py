@@ -161,6 +161,7 @@ WAITS: Final = {
 }
 
 THIRD_PARTY: Final = {
+    "cluster": {"mcp"},
     "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "rich", "traitlets"},
     "host": {"anyio"},
     "server": {"anyio", "mcp", "pydantic", "pydantic_core"},
