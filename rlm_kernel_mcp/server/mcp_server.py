@@ -134,7 +134,7 @@ async def open_registry(settings: Settings) -> Registry:
         raise
 
 
-def build_server(
+def build_server(  # noqa: PLR0913 (two of them are for what its client is told)
     open_registry: OpenRegistry,
     on_message: Callable[[], None] = lambda: None,
     caller_of: CallerOf = _registry_s_own,
@@ -142,6 +142,7 @@ def build_server(
     *,
     asks_models: bool = False,
     is_answered: bool = False,
+    do: tools.Doing = tools.here,
 ) -> Server[LazyRegistry]:
     """The MCP server; its lifespan owns the registry.
 
@@ -152,6 +153,7 @@ def build_server(
         of_session: the registry that answers for a handle, where the process has others. None: it has not.
         asks_models: its client's user has questions of sessions go to an endpoint.
         is_answered: somebody answers them, there or here.
+        do: does what a tool is for.
     """
 
     @asynccontextmanager
@@ -170,7 +172,7 @@ def build_server(
         instructions=descriptions.instructions(asks_models=asks_models, is_answered=is_answered),
         lifespan=lifespan,
         on_list_tools=partial(_list_tools, asks_models=asks_models, is_answered=is_answered),
-        on_call_tool=partial(_call_tool, caller_of=caller_of),
+        on_call_tool=partial(_call_tool, caller_of=caller_of, do=do),
     )
     # The SDK's own middleware makes a tracing span for each message, for whatever the whole process collects; ours are
     # those of a registry (`telemetry/`).
@@ -194,7 +196,7 @@ async def _list_tools(
 
 
 async def _call_tool(
-    ctx: Context, params: CallToolRequestParams, caller_of: CallerOf = _registry_s_own
+    ctx: Context, params: CallToolRequestParams, caller_of: CallerOf = _registry_s_own, do: tools.Doing = tools.here
 ) -> CallToolResult:
     row = tools.BY_NAME.get(params.name)
     if row is None:
@@ -203,7 +205,7 @@ async def _call_tool(
     came = Request(ctx.meta, "" if ctx.request_id is None else str(ctx.request_id), ctx.protocol_version)
     waiting = tools.Waiting(request=came)
     caller = _introduced(ctx, caller_of(ctx))
-    answering = tools.answer(row, ctx.lifespan_context.get, caller, params.arguments or {}, waiting)
+    answering = tools.answer(row, ctx.lifespan_context.get, caller, params.arguments or {}, waiting, do)
     if ctx.meta is None or "progress_token" not in ctx.meta:
         return await answering
     with _progress(ctx, waiting):

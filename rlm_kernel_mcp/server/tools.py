@@ -198,24 +198,43 @@ TABLE: Final = (
 BY_NAME: Final = {row.name: row for row in TABLE}
 
 
+async def here(
+    row: ToolRow,
+    get_registry: GetRegistry,
+    caller: Caller | None,
+    request: requests.Request,
+    _arguments: Mapping[str, Any],
+    waiting: Waiting,
+) -> CallToolResult:
+    """What a tool does where this process has the sessions."""
+    session_id: str | None = getattr(request, "session_id", None)
+    call = Call(await get_registry(session_id), caller, waiting)
+    if session_id is not None:
+        call.waiting.look = lambda: call.registry.load_progress(session_id)
+    with call.registry.spans.called(row.name, call.waiting.request):
+        return await row.call(call, request)
+
+
+Doing = Callable[
+    [ToolRow, GetRegistry, "Caller | None", requests.Request, Mapping[str, Any], Waiting], Awaitable[CallToolResult]
+]
+"""What does a tool: `here`, or what has it done elsewhere, which may need its arguments as they came."""
+
+
 async def answer(
     row: ToolRow,
     get_registry: GetRegistry,
     caller: Caller | None,
     arguments: Mapping[str, Any],
     waiting: Waiting | None = None,
+    do: Doing = here,
 ) -> CallToolResult:
     """One call from raw arguments to its answer. The edge: every exception but cancellation becomes the envelope."""
     # Read before validation, so that even an invalid request is refused in the form that it asked for.
     form: ResponseFormat = "markdown" if arguments.get("response_format") == "markdown" else "json"
     try:
         request = validation.parse(row.name, row.request, arguments)
-        session_id = getattr(request, "session_id", None)
-        call = Call(await get_registry(session_id), caller, waiting or Waiting())
-        if session_id is not None:
-            call.waiting.look = lambda: call.registry.load_progress(session_id)
-        with call.registry.spans.called(row.name, call.waiting.request):
-            return await row.call(call, request)
+        return await do(row, get_registry, caller, request, arguments, waiting or Waiting())
     except RlmError as error:
         log.info("%s refused: %s", row.name, error.code)
         return responses.failure(error, form)
