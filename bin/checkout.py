@@ -62,6 +62,7 @@ STARTS: Final = (
     ),
     "import json, sys; from rlm_kernel_mcp.in_kernel.preload import preload; preload(json.load(open(sys.argv[1])))",
     "import jsonschema, referencing",
+    "import ray.cluster_utils, ray.util.scheduling_strategies, ray.experimental.internal_kv",
 )
 """What the server, the demo, the commands and a kernel import as they begin. Nothing of ours reads the bytecode of the
 rest (jedi, debugpy, the lexers of Pygments, pip), which would take 35 MB. pytest and hypothesis write their own."""
@@ -69,6 +70,7 @@ GROUPS: Final = {
     "check": Environment(".venv", "dev", beside=CORE.extras),
     "openai": Environment(".venv", "openai", beside=CORE.extras),
     "otel": Environment(".venv", "otel", ("constraints.txt", "constraints-otel.txt"), beside=CORE.extras),
+    "ray": Environment(".venv", "ray", ("constraints.txt", "constraints-ray.txt"), beside=CORE.extras),
     "lab": Environment(".venv-lab", "clients,console", ("constraints.txt", "constraints-lab.txt")),
     "data": Environment(".venv-data", "data,console", ("constraints.txt", "constraints-data.txt")),
 }
@@ -80,6 +82,7 @@ DESCRIPTIONS: Final = {
     "axe": "axe-core and Biome, for the tests and the check of the live page (needs npm)",
     "openai": "the client of the backend openai, for tests/endpoints and for questions to an endpoint",
     "otel": "OpenTelemetry's SDK and exporter, for tests/telemetry and for spans to a collector",
+    "ray": "Ray and fsspec, for sessions on many machines and their tests (215 MB, a minute)",
     "lab": "JupyterLab, nbclient, nbconvert, papermill, jupyter_kernel_test, pandas, for tests/lab and tests/clients",
     "data": "numpy, pandas, pyarrow, matplotlib, for the kernelspec rlm-python-data and tests/data",
 }

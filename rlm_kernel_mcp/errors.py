@@ -23,6 +23,7 @@
         StoreUnavailable            SESSION_BUSY: the shared store of a cluster took nothing; nothing was acknowledged
         StoreDamaged                KERNEL_DIED: bytes in the shared store are not what was written there
         NodeLost                    KERNEL_DIED: a node of a cluster did not answer; routers alone see it
+        ClusterUnavailable          SESSION_BUSY: a cluster does not answer, or has none of our nodes
       InternalError               INTERNAL_ERROR: a defect of ours; details go to the log only
 
 An exception raised by the *user's code* is not here: it is data, part of a step's report.
@@ -207,6 +208,13 @@ class NodeLost(KernelFailure):
 
     code = "KERNEL_DIED"
     default_next_step = "Call again: another node takes the session over; rlm_get_trace tells what has run."
+
+
+class ClusterUnavailable(KernelFailure):
+    """A cluster does not answer, or has none of our nodes. Nothing was done."""
+
+    code = "SESSION_BUSY"
+    default_next_step = "Call again later; if it fails again, tell the user to look whether the cluster's head runs."
 
 
 class InternalError(RlmError):

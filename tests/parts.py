@@ -35,6 +35,12 @@ def require_openai() -> None:
         skip_for_lack_of("the client of the backend openai", "bin/setup --with openai")
 
 
+def require_ray() -> None:
+    """Skips the test that asks where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        skip_for_lack_of("Ray", "bin/setup --with ray")
+
+
 def codex_binary() -> Path:
     """The real Codex binary that `bin/setup --with codex` brought; skips the test where it is not there."""
     for path in ROOT.glob(".codex-bin/node_modules/@openai/codex-*/vendor/*/bin/codex"):

@@ -207,6 +207,7 @@ LATE: Final = {
 READS_ITS_PROCESS: Final = {
     "__main__.py": "as the next",
     "cli.py": "the command line is its process's own client",
+    "cluster/place.py": "Ray reads its settings there alone",
     "doors/program.py": "a program is its own client",
     "doors/through_host.py": "as above: whether it wants a host",
     "front/becoming.py": "as the next: what the server that it becomes is told",

@@ -139,7 +139,7 @@ def test_a_group_that_is_not_known_is_refused_with_the_names_of_those_that_are(t
     ended = run(root / "bin" / "setup", "--with", "lba", path=programs(tmp_path / "path", python3=python_front()))
     assert ended.returncode == 2
     assert "'lba'" in ended.stderr
-    assert "check, codex, claude, axe, openai, otel, lab, data" in ended.stderr
+    assert "check, codex, claude, axe, openai, otel, ray, lab, data" in ended.stderr
     assert not (root / ".venv").exists()
 
 
