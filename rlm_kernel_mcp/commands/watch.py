@@ -22,17 +22,25 @@ def watch(settings: Settings, environ: Mapping[str, str], session_id: str | None
     Raises:
         SessionNotFound: there is none, or no record. InvalidInput: the port is another's.
     """
-    from rlm_kernel_mcp.watching.web.secret import secret_of
+    from rlm_kernel_mcp.watching.web.secret import Tokens, secret_of
     from rlm_kernel_mcp.watching.web.serving import LOOPBACK, listening, serve
 
     with looked_at_store(settings) as store:
         if session_id is not None:
             find_session(store, session_id)
-        secret, listener = secret_of(settings.state_dir), listening(port)
+        listener = listening(port)
         first = "" if session_id is None else f"#/s/{session_id}"
-        print(f"http://{LOOPBACK}:{listener.getsockname()[1]}/t/{secret.token}/{first}", flush=True)
+        before, port = f"http://{LOOPBACK}:", listener.getsockname()[1]
+
+        def let_in(token: str) -> None:
+            _say("a browser was let in by this address, which is used up; for another one:")
+            print(f"{before}{port}/t/{token}/{first}", flush=True)
+
+        tokens = Tokens(let_in)
+        print(f"{before}{port}/t/{tokens.current}/{first}", flush=True)
         _say("open this address in a browser of this machine; Ctrl-C ends the page, and nothing else")
-        serve(listener, store, {**environ, "RLM_STATE_DIR": str(settings.state_dir)}, secret)
+        environ = {**environ, "RLM_STATE_DIR": str(settings.state_dir)}
+        serve(listener, store, environ, secret_of(settings.state_dir), tokens)
     return 0
 
 

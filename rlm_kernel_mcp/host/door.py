@@ -193,7 +193,8 @@ class Door:
         if sum(self._taken.values()) + CLOSING.descriptors + taken > self._room:
             raise NoHost(f"the host has {len(self._served)} clients, and descriptors for no more")
         if verb.most is not None and sum(one is verb for one in self._served.values()) >= verb.most:
-            raise NoHost(f"the host has {verb.most} connections of this kind, and serves no more at a time")
+            advice = f": {verb.when_full}" if verb.when_full else ""
+            raise NoHost(f"the host has {verb.most} connections of this kind, and serves no more at a time{advice}")
         return taken
 
     async def _introduced(

@@ -33,7 +33,7 @@ from rlm_kernel_mcp.host.profiles import HostRegistries
 from rlm_kernel_mcp.host.upgrade import drain_others
 from rlm_kernel_mcp.server.app import set_deadline
 from rlm_kernel_mcp.server.transport.client_log import ClientStream
-from rlm_kernel_mcp.session.watching.feeds import WATCHERS_MAX
+from rlm_kernel_mcp.session.watching.feeds import WATCHED_BY_MANY, WATCHERS_MAX
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _verbs(profiles: HostRegistries, telling: Telling) -> dict[str, Verb]:
     return {
         "serve": Verb(Pipes(clients).prepared, fence=Peer.shows_a_front),
         "call": Verb(Programs(clients).prepared),
-        "watch": Verb(Watchers(profiles.feeds).prepared, is_client=False, most=WATCHERS_MAX),
+        "watch": Verb(Watchers(profiles.feeds).prepared, is_client=False, most=WATCHERS_MAX, when_full=WATCHED_BY_MANY),
         "drain": Verb(answer=telling.drain, fence=Peer.shows_a_host, of_any_version=True),
         LET_GO: Verb(answer=telling.let_go, fence=Peer.shows_a_host, of_any_version=True),
         STATUS: Verb(answer=telling.status, of_any_version=True),

@@ -97,6 +97,10 @@ class LockedChannels(ZMQChannelsWebsocketConnection):  # type: ignore[misc]  # j
         self._write(self._relay.status(state))
         self.websocket_handler.close()
 
+    def tell(self, text: str) -> None:
+        """Tell the page something of ours."""
+        self._write(self._relay.notice(text))
+
     # --- from the page --------------------------------------------------------------------------
 
     def handle_incoming_message(self, incoming_msg: str | bytes) -> None:

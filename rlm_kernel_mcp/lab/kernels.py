@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import zmq
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
-from tornado.ioloop import PeriodicCallback
+from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.web import HTTPError
 from traitlets import Unicode
 
+from rlm_kernel_mcp.kernel.bounded_sockets import BoundedSockets
 from rlm_kernel_mcp.lab.live_kernel import LiveKernel, LockedKernel, record_state
 from rlm_kernel_mcp.lab.there import Place, Record, connection_of
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -45,6 +46,8 @@ class LiveKernels(AsyncMappingKernelManager):  # type: ignore[misc]  # jupyter_s
         self.kernel_manager_class = f"{LockedKernel.__module__}.{LockedKernel.__name__}"
         self.context.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         self.context.setsockopt(zmq.RCVHWM, MESSAGES_MAX)
+        self._loop = IOLoop.current()
+        self.bounded = BoundedSockets(lambda path, why: self._loop.add_callback(self._tell_of, path, why))
         self._record = Record(Path(self.state_dir))
         self._looks = PeriodicCallback(self.look, LOOK_MS)
         self._looks.start()
@@ -80,9 +83,17 @@ class LiveKernels(AsyncMappingKernelManager):  # type: ignore[misc]  # jupyter_s
         self._kernel_connections.setdefault(kernel_id, 0)
         self.start_watching_activity(kernel_id)
 
+    def _tell_of(self, path: str, why: str) -> None:
+        """Tell the pages of a kernel that a connection to it was ended."""
+        for kernel in self._kernels.values():
+            if path.startswith(f"{kernel.ip}-"):
+                for page in kernel.pages:
+                    page.tell(f"the kernel has sent {why}: a connection to it was ended, and is made anew")
+
     def _remove(self, kernel_id: str, state: str) -> None:
         self.stop_watching_activity(kernel_id)
         kernel = self._kernels.pop(kernel_id)
+        self.bounded.forget(kernel.ip)
         for page in list(kernel.pages):
             page.leave(state)
         if state == "dead":

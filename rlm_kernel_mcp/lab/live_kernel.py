@@ -33,6 +33,12 @@ class LockedKernel(ServerKernelManager):  # type: ignore[misc]  # jupyter_server
         """Connections of pages (`channels.py`)."""
         self.cells = Cells()
 
+    def _make_url(self, channel: str) -> str:
+        """Where jupyter_client connects to: what a kernel sends without an end does not come there."""
+        url: str = super()._make_url(channel)
+        bounded: str = self.parent.bounded.url(url)
+        return bounded
+
 
 class LiveKernel(LockedKernel):
     """The kernel of a live session, which its host owns."""

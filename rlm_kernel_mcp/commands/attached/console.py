@@ -3,7 +3,8 @@
 Is: the real console, changed where it assumes that it is the kernel's only client: it asks on the control channel,
 which a running step does not block, it shows what the agent runs, and Ctrl-C withdraws a cell that is waiting. Is not:
 a way to stop the agent's step: the kernel refuses that to a console. A program: `commands/attach.py`
-becomes it. Below: jupyter_console, `agents_steps.py`, `lost_kernel.py`, `onlooking.py`, `terminal.py`, `withdrawal.py`.
+becomes it. Below: jupyter_console, `agents_steps.py`, `bounded_client.py`, `lost_kernel.py`, `onlooking.py`,
+`terminal.py`, `withdrawal.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from prompt_toolkit.application import in_terminal
 from traitlets import Unicode
 
 from rlm_kernel_mcp.commands.attached.agents_steps import AgentsSteps
+from rlm_kernel_mcp.commands.attached.bounded_client import BoundedClient
 from rlm_kernel_mcp.commands.attached.lost_kernel import FAREWELLS, LostKernel
 from rlm_kernel_mcp.commands.attached.onlooking import UNREADABLE, Onlooker, unreadable
 from rlm_kernel_mcp.commands.attached.terminal import TypedAhead
@@ -145,7 +147,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
             pass
         except UNREADABLE as error:
             print(unreadable(error))
-        print(self._others.text(), end="", flush=True)
+        print(self._others.text() + self.client.news(), end="", flush=True)
         self._withdrawal.hear(self.client, self._cell, self._others.in_the_way, begun=self._begun)
         if self._executing and self._sent_s is not None and time.monotonic() - self._sent_s > QUEUED_S:
             self._sent_s = None
@@ -202,7 +204,7 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
                 faults = unreadable(error) + "\n"
         alive = self.client.is_alive()
         self.set_trait("confirm_exit", self._confirms and alive)
-        return self._others.text() + faults + self._lost.news(alive)
+        return self._others.text() + faults + self.client.news() + self._lost.news(alive)
 
     def mainloop(self) -> None:
         """Until the person leaves; it never ends the kernel."""
@@ -242,6 +244,7 @@ class AttachedConsole(ZMQTerminalIPythonApp):  # type: ignore[misc]  # as above
     """The console of `rlm-kernel-mcp attach`."""
 
     classes: ClassVar = [*ZMQTerminalIPythonApp.classes, AttachedShell]
+    kernel_client_class = BoundedClient
 
     def init_shell(self) -> None:
         """As the console's, with our shell in place of its own."""

@@ -37,3 +37,5 @@ class Verb:
     """Whether the host stays for who is served so."""
     most: int | None = None
     """How many may be served so at a time; None: as many as there are descriptors for."""
+    when_full: str = ""
+    """What whoever is refused for that can do, in words."""

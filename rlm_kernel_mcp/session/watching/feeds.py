@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a host has watchers before it has a kernel, and Jupyter wit
 
 WATCHERS_MAX: Final = 64
 """Of all sessions of a process."""
+WATCHED_BY_MANY: Final = "close a tab of `watch` or end a `trace --follow`; whoever waits asks again every 10 s"
 QUEUE_EVENTS_MAX: Final = 1_000
 QUEUE_BYTES_MAX: Final = 1 << 20
 """What is kept for one that does not read."""

@@ -23,7 +23,7 @@ from rlm_kernel_mcp.front.front import PROOF_NAME, WORD, NoHost, Place
 
 HANDSHAKE_S: Final = 10.0
 AGAIN_S: Final = 10.0
-"""After a host that did not answer in time; meanwhile the record is looked at, which waits for nobody."""
+"""After a host that did not answer in time, or did not let us in; meanwhile the record is looked at, without a wait."""
 MESSAGE_BYTES_MAX: Final = 1 << 18
 NO_ANSWER: Final = "the host has not answered yet"
 AT_A_TIME: Final = 100
@@ -38,7 +38,7 @@ class HostFeed:
         self._environ, self._session_id = dict(environ), session_id
         self._socket: socket.socket | None = None
         self.refused = "RLM_HOST is off" if environ.get("RLM_HOST") == "off" else ""
-        """Why the host does not let us in, or that it did not answer; only in that case it is asked again."""
+        """Why the host does not let us in, or that it did not answer: it is asked again, since others leave it."""
         self._again_at_s = math.inf
 
     @property
@@ -58,7 +58,7 @@ class HostFeed:
         except TimeoutError:  # it just begins, or is stopped, or the machine has much to do
             self.refused, self._again_at_s = NO_ANSWER, time.monotonic() + AGAIN_S
         except (NoHost, OSError) as error:
-            self.refused = str(error)
+            self.refused, self._again_at_s = str(error), time.monotonic() + AGAIN_S
 
     def events(self, within_s: float) -> list[dict[str, Any]]:
         """What is told within so many seconds, as soon as something is."""

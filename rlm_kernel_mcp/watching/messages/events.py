@@ -20,6 +20,8 @@ NAMES_MAX: Final = 200
 """Of the names that a step bound, or that a restore brought back, or did not."""
 CALLS_MAX: Final = 200
 """Questions that the event of a batch lists."""
+SOURCES_MAX: Final = 20
+"""Displays of one step whose source comes with its event; that of others is asked for."""
 RANGES_MAX: Final = 2_000
 """Ranges of one context in one list; of more, neighbours are joined."""
 
@@ -63,7 +65,10 @@ class LostName(TypedDict):
 
 
 class ImageRef(TypedDict):
-    """What a step displayed. `sha` asks for it; `why`: it is not kept, and there is nothing to ask for."""
+    """What a step displayed. `sha` asks for it; `why`: it is not kept, and there is nothing to ask for.
+
+    `source`: of HTML, Markdown and all else that is no picture, which is shown as the text that it is.
+    """
 
     sha: NotRequired[str]
     data: NotRequired[str]
@@ -72,6 +77,7 @@ class ImageRef(TypedDict):
     bytes: int
     place: int
     why: NotRequired[str]
+    source: NotRequired[Text]
 
 
 class SearchedShare(TypedDict):

@@ -18,12 +18,11 @@ from rlm_kernel_mcp.session.trace.rows import updated_of
 from rlm_kernel_mcp.store.store import EventRow, Store
 from rlm_kernel_mcp.text.surrogates import decoded
 from rlm_kernel_mcp.watching.messages.answers import NAMES_TOLD, Files, Name, Names, Piece
-from rlm_kernel_mcp.watching.record.shaping import NAME_CHARS, WHY_CHARS
+from rlm_kernel_mcp.watching.record.shaping import NAME_CHARS, SVG, WHY_CHARS
 from rlm_kernel_mcp.watching.record.texts import error_in, piece
 
 Field = Literal["code", "stdout", "stderr", "result", "answer", "evalue", "traceback"]
 FIELDS: Final[tuple[Field, ...]] = get_args(Field)
-SVG: Final = "image/svg+xml"
 PLAIN: Final = "text/plain; charset=utf-8"
 OLDER: Final = "restored as it was"
 """How the reason begins why a name has an older value."""
@@ -66,6 +65,20 @@ def shown(store: Store, session_id: str, event_id: int, number: int) -> Shown | 
     if kind in PICTURES or (kind == SVG and can_be_drawn(decoded(data))):
         return Shown(kind, data)
     return Shown(PLAIN, decoded(data).encode("utf-8", "replace"))
+
+
+def source_piece(store: Store, session_id: str, event_id: int, number: int, start: int) -> Piece:
+    """A part of the source of what an event displayed, from a character on; of a picture that is none an empty one.
+
+    Raises:
+        SessionNotFound: it has displayed nothing of that number, or it is not kept.
+    """
+    rows = store.displays.of(session_id, event_id)
+    if not 0 <= number < len(rows) or (data := rows[number].data) is None:
+        raise SessionNotFound(
+            f"Event {event_id} of session {session_id} has displayed nothing of number {number} that is kept."
+        )
+    return piece(b"" if rows[number].mime_type in PICTURES else data, start)
 
 
 def names_of(store: Store, session_id: str) -> Names:

@@ -13,14 +13,25 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.kernel.untrusted.exploring import use_of
 from rlm_kernel_mcp.kernel.untrusted.fields import count_of
+from rlm_kernel_mcp.kernel.untrusted.shown.displays import PICTURES
 from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, Texts, extra_of
 from rlm_kernel_mcp.session.trace.facts import FACTS
 from rlm_kernel_mcp.session.trace.rows import updated_of
 from rlm_kernel_mcp.store.displays import DisplayRow
 from rlm_kernel_mcp.store.store import EventHead, EventRow
+from rlm_kernel_mcp.text.surrogates import decoded
 from rlm_kernel_mcp.text.wording import counted
-from rlm_kernel_mcp.watching.messages.events import NAMES_MAX, ErrorText, Event, ImageRef, Kind, Used, Variable
+from rlm_kernel_mcp.watching.messages.events import (
+    NAMES_MAX,
+    SOURCES_MAX,
+    ErrorText,
+    Event,
+    ImageRef,
+    Kind,
+    Used,
+    Variable,
+)
 from rlm_kernel_mcp.watching.record.evidence import cited
 from rlm_kernel_mcp.watching.record.questions import asked
 from rlm_kernel_mcp.watching.record.texts import cut, error_in, shown_text
@@ -44,6 +55,7 @@ WHY_CHARS: Final = 300
 NOTE_CHARS: Final = 2_000
 NO_ROOM: Final = "the session has displayed as much as is kept of one"
 DAMAGED: Final = "it is not what was written"
+SVG: Final = "image/svg+xml"
 
 
 def event_of(head: EventHead, texts: Texts, displays: Sequence[DisplayRow] = ()) -> Event | None:
@@ -114,8 +126,17 @@ def counted_as(row: EventRow, names: tuple[str, str, str, str, str]) -> Used:
 
 
 def images_of(event_id: int, displays: Sequence[DisplayRow]) -> list[ImageRef]:
-    """What a step displayed, each with what asks for it."""
-    return [_image(event_id, number, row) for number, row in enumerate(displays)]
+    """What a step displayed, each with what asks for it, and what is no picture with its source."""
+    found = [_image(event_id, number, row) for number, row in enumerate(displays)]
+    texts = [number for number, row in enumerate(displays) if row.data is not None and not is_picture(row.mime_type)]
+    for number in texts[:SOURCES_MAX]:
+        found[number]["source"] = cut(decoded(displays[number].data or b""))
+    return found
+
+
+def is_picture(mime_type: str) -> bool:
+    """Whether it may be shown as one. An SVG may be none for a browser that would come to no end (`pieces.py`)."""
+    return mime_type in PICTURES or mime_type == SVG
 
 
 def _image(event_id: int, number: int, row: DisplayRow) -> ImageRef:

@@ -16,7 +16,9 @@ from rlm_kernel_mcp.watching.messages.answers import LANES_MAX, DocumentsMessage
 from rlm_kernel_mcp.watching.messages.events import Event
 from rlm_kernel_mcp.watching.messages.stream import Message
 from rlm_kernel_mcp.watching.record.history import History
-from rlm_kernel_mcp.watching.record.pieces import PLAIN, SVG, shown
+from rlm_kernel_mcp.watching.record.pieces import PLAIN, shown
+from rlm_kernel_mcp.watching.record.shaping import SVG
+from rlm_kernel_mcp.watching.record.texts import cut
 
 PICTURES_BYTES: Final = 32 << 20
 """Of all pictures in one page."""
@@ -47,9 +49,9 @@ def _with_pictures(store: Store, session_id: str, event: Event, room: int) -> in
         found = shown(store, session_id, int(event["id"]), int(sha.rpartition("-")[2])) if sha else None
         if found is None:
             continue
-        if found.mime_type == PLAIN:  # the page tells of it, and does not show it
+        if found.mime_type == PLAIN:  # its source is shown, as far as the event has it
             if image["mime"] == SVG:
-                image["why"] = NO_END
+                image["why"], image["source"] = NO_END, cut(found.data.decode())
         elif used + len(found.data) > room:
             image["why"] = NO_ROOM
         else:

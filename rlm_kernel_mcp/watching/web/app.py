@@ -23,6 +23,7 @@ from rlm_kernel_mcp.errors import InvalidInput, RequestRefused, RlmError, Sessio
 from rlm_kernel_mcp.store.reading import in_reader
 from rlm_kernel_mcp.store.store import Store
 from rlm_kernel_mcp.watching.live.session_stream import opened
+from rlm_kernel_mcp.watching.messages.answers import Piece
 from rlm_kernel_mcp.watching.messages.stream import BINS_MAX
 from rlm_kernel_mcp.watching.record import pieces
 from rlm_kernel_mcp.watching.record.history import contexts_of, maps_of
@@ -34,6 +35,7 @@ from rlm_kernel_mcp.watching.web.streams import Readers, encoded, list_events, r
 
 ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 IMAGE: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,3})", re.ASCII)
+SOURCE: Final = re.compile(r"shown-([0-9]{1,3})", re.ASCII)
 NUMBER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 MAPS_KEPT: Final = 8
 ROW_ID_MAX: Final = (1 << 63) - 1
@@ -71,11 +73,16 @@ class Answers:
         return response(session_events(stream, self._readers))
 
     async def text(self, request: Request) -> Response:
-        field = next((one for one in pieces.FIELDS if one == request.query_params.get("field")), None)
-        if field is None:
-            raise InvalidInput(f"field is one of: {', '.join(pieces.FIELDS)}.")
-        event, start = _number(request, "event"), _number(request, "from", 0)
-        read = partial(pieces.text_piece, self._store, _session_id(request), event, field, start)
+        asked = request.query_params.get("field", "")
+        field = next((one for one in pieces.FIELDS if one == asked), None)
+        event, start, session_id = _number(request, "event"), _number(request, "from", 0), _session_id(request)
+        read: Callable[[], Piece]
+        if (number := SOURCE.fullmatch(asked)) is not None:
+            read = partial(pieces.source_piece, self._store, session_id, event, int(number[1]), start)
+        elif field is not None:
+            read = partial(pieces.text_piece, self._store, session_id, event, field, start)
+        else:
+            raise InvalidInput(f"field is one of: {', '.join(pieces.FIELDS)}, or shown-N.")
         return _json(await in_reader(read))
 
     async def window(self, request: Request) -> Response:

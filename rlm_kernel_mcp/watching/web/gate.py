@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rlm_kernel_mcp.watching.web.secret import Secret
+from rlm_kernel_mcp.watching.web.secret import Exchanged, Secret, Tokens
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,7 +41,12 @@ METHODS: Final = ("GET", "HEAD")
 FROM_HERE: Final = ("same-origin", "none")
 """What a browser says of a request that the page itself made, or the user by an address."""
 TOKEN_PATH: Final = "/t/"  # noqa: S105 (where the token stands, not one)
-WHERE: Final = "Open the address that `rlm-kernel-mcp watch` has printed: it lets this browser in.\n"
+WHERE: Final = "Open the address that `rlm-kernel-mcp watch` has printed last: it lets this browser in.\n"
+USED: Final = (
+    "This address has let a browser in, and lets in no other one. `rlm-kernel-mcp watch` has printed a new one where "
+    "it runs: open that. If it was not you who opened this one, end `watch`, remove the directory `watch` from the "
+    "state directory, and start it again: then nobody is let in by what was handed out before.\n"
+)
 WRONG_HOST: Final = "This server is asked by 127.0.0.1 or localhost, with its port, and by no other name.\n"
 
 
@@ -56,8 +61,9 @@ class Refusal:
 class Gate:
     """The door of one server."""
 
-    def __init__(self, app: App, secret: Secret, port: int) -> None:
+    def __init__(self, app: App, secret: Secret, port: int, tokens: Tokens | None = None) -> None:
         self._app, self._secret = app, secret
+        self._tokens = Tokens() if tokens is None else tokens
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         self.base = f"/w/{secret.place}/"
         self.cookie_name = f"rlm_watch_{port}"
@@ -76,7 +82,9 @@ class Gate:
         refusal = self.refusal(scope)
         if refusal is not None:
             await _answer(sent, refusal.status, refusal.text)
-        elif self._has_token(scope):
+        elif (exchanged := self._exchanged(scope)) == "used":
+            await _answer(sent, 403, USED)
+        elif exchanged == "let in":
             cookie = f"{self.cookie_name}={self._secret.cookie}; Path={self.base}; HttpOnly; SameSite=Strict"
             await _answer(sent, 303, "", {"Location": self.base, "Set-Cookie": cookie})
         elif not scope["path"].startswith(self.base) or not self._has_cookie(scope):
@@ -95,11 +103,12 @@ class Gate:
             return Refusal(403, "This page answers itself, and no other one.\n")
         return None
 
-    def _has_token(self, scope: Scope) -> bool:
+    def _exchanged(self, scope: Scope) -> Exchanged:
+        """What becomes of the token of a request. One that only asks whether there is something (HEAD) uses none."""
         path = scope["path"]
-        return bool(
-            path.startswith(TOKEN_PATH) and path.endswith("/") and self._secret.is_token(path[len(TOKEN_PATH) : -1])
-        )
+        if scope["method"] != "GET" or not path.startswith(TOKEN_PATH) or not path.endswith("/"):
+            return "unknown"
+        return self._tokens.exchange(path[len(TOKEN_PATH) : -1])
 
     def _has_cookie(self, scope: Scope) -> bool:
         pairs = (pair.strip().partition("=") for line in _values(scope, b"cookie") for pair in line.split(";"))

@@ -158,20 +158,33 @@ function failure(event, tools) {
   });
 }
 
+/** What the step displayed: pictures as such, all else as the text that it is. */
 function pictures(event, tools) {
-  return (event.images ?? []).map((image) => {
+  return (event.images ?? []).map((image, number) => {
     const address = tools.image(image),
-      box = make("div.text", null, make("span.label", null, "shown"));
+      field = `shown-${number}`;
+    const source = (text, why) => {
+      const { opened } = tools,
+        read = (from) => tools.read(event, field, from);
+      const box = clipped(text, { label: "shown", lines: 8, key: `${event.id}/${field}`, opened, read });
+      box.append(inWords(image, why));
+      return box;
+    };
+    const box = make("div.text", null, make("span.label", null, "shown"));
+    if (image.source) return source(image.source, image.why);
     if (!address) {
+      if (image.sha && !image.why) return source(notHere(image), null);
       box.append(inWords(image, image.why));
       return box;
     }
-    const onerror = () => picture.replaceWith(inWords(image, NO_PICTURE)); // the server gives its source, or nothing
-    const picture = make("img.picture", { src: address, alt: `picture of step ${event.step}`, onerror });
-    box.append(picture);
+    const onerror = () => box.replaceWith(source(notHere(image), NO_PICTURE)); // the server has its source, or nothing
+    box.append(make("img.picture", { src: address, alt: `picture of step ${event.step}`, onerror }));
     return box;
   });
 }
+
+/** A source that a person has to ask for. */
+const notHere = ({ bytes }) => ({ text: "", chars: bytes, lines: 0, cut: bytes });
 
 const inWords = ({ mime, bytes }, why) =>
   make("p.bound", null, inline(mime), ` of ${count(bytes)} bytes`, why ? [": ", inline(why)] : null);

@@ -8,9 +8,15 @@ import { titleOf } from "../run/cards.js";
 const FIELDS = ["code", "stdout", "stderr", "result"];
 const MARKS = 500;
 
+const textsOf = (event) => [
+  ...FIELDS.map((field) => event[field]),
+  event.error?.traceback,
+  ...(event.images ?? []).map((image) => image.source),
+];
+
 /** All that can be found of an event, in lower case. */
 function textOf(event) {
-  const texts = FIELDS.map((field) => event[field]).concat(event.error?.traceback);
+  const texts = textsOf(event);
   const parts = [titleOf(event), event.summary, event.note, event.error?.ename, event.error?.evalue];
   for (const text of texts) if (text) parts.push(text.text ?? text, text.tail);
   for (const one of event.changed ?? []) parts.push(one.name);
@@ -19,7 +25,7 @@ function textOf(event) {
   return parts.filter(Boolean).join("\n").toLowerCase();
 }
 
-const isCut = (event) => FIELDS.some((field) => event[field]?.cut) || Boolean(event.error?.traceback?.cut);
+const isCut = (event) => textsOf(event).some((text) => text?.cut);
 
 export class Find {
   /** `events`: those that are shown. `go` shows one, and returns its card. */

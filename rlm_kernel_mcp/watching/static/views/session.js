@@ -192,7 +192,8 @@ export class SessionView {
 
 /** What an export has of a text: its ends. */
 function inHand(event, field) {
-  const text = field === "traceback" ? event.error?.traceback : event[field];
+  const [, shown] = /^shown-(\d+)$/.exec(field) ?? [];
+  const text = shown ? event.images[shown]?.source : field === "traceback" ? event.error?.traceback : event[field];
   const cut = text?.cut ? `\n[… ${text.cut.toLocaleString("en")} characters are not in this file …]\n` : "";
   return { text: `${text?.text ?? ""}${cut}${text?.tail ?? ""}`, next: null };
 }

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from rlm_kernel_mcp.commands.following.follow import Following
-from rlm_kernel_mcp.front.front import PROOF_NAME, Place
+from rlm_kernel_mcp.front.front import PROOF_NAME, NoHost, Place
 from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.evidence.citations import Checked, Coverage
 from rlm_kernel_mcp.session.reports import Guardrails, LossReport
@@ -392,7 +392,30 @@ def test_by_what_it_is_followed_is_said_where_that_changes(
     ]
 
 
-def test_a_place_that_is_not_this_user_s_alone_is_asked_once(tmp_path: Path) -> None:
+def test_a_host_that_had_no_room_is_asked_again_once_others_may_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever came as the 65th was told nothing live for as long as it stayed."""
+    ours, theirs = socket.socketpair()
+    answers: list[NoHost | socket.socket] = [NoHost("the host has 64 connections of this kind"), ours]
+
+    def admitted(_place: Place, _session_id: str) -> socket.socket:
+        answer = answers.pop(0)
+        if isinstance(answer, NoHost):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(host_feed, "_admitted", admitted)
+    feed = HostFeed({}, "s_1")
+    with theirs:
+        feed.connect()
+        feed.connect()
+        assert (feed.is_connected, feed.refused) == (False, "the host has 64 connections of this kind")
+        feed._again_at_s = 0
+        feed.connect()
+        assert (feed.is_connected, feed.refused) == (True, "")
+        feed.close()
+
+
+def test_a_place_that_is_not_this_user_s_alone_is_not_asked_again_at_once(tmp_path: Path) -> None:
     (tmp_path / PROOF_NAME).touch()
     tmp_path.chmod(0o755)
     feed = HostFeed({"RLM_HOST_DIR": str(tmp_path), "RLM_STATE_DIR": str(tmp_path)}, "s_1")

@@ -14,7 +14,7 @@ from rlm_kernel_mcp.session.reports import LossReport, StepError, Variable
 from rlm_kernel_mcp.session.trace.reading import with_questions
 from rlm_kernel_mcp.store.displays import DisplayRow
 from rlm_kernel_mcp.store.store import EventHead, EventRow
-from rlm_kernel_mcp.watching.messages.events import NAMES_MAX, Event
+from rlm_kernel_mcp.watching.messages.events import NAMES_MAX, SOURCES_MAX, Event
 from rlm_kernel_mcp.watching.record.evidence import CITATIONS_MAX, cited
 from rlm_kernel_mcp.watching.record.questions import asked
 from rlm_kernel_mcp.watching.record.shaping import event_of, images_of
@@ -174,6 +174,23 @@ def test_pictures_that_are_kept_have_an_address_and_others_a_reason() -> None:
         "the session has displayed as much as is kept of one",
         "it is not what was written",
     ]
+
+
+def test_what_is_no_picture_comes_with_its_source() -> None:
+    """As far as a message has of any text, and of the first ones of a step."""
+    rows = [
+        DisplayRow(1, "text/html", 8, b"<b>x</b>"),
+        DisplayRow(2, "image/svg+xml", 6, b"<svg/>"),
+        DisplayRow(3, "text/markdown", 9_000, b"# " + b"a" * 8_998),
+        DisplayRow(4, "text/html", 99, None),
+    ]
+    found = images_of(7, rows)
+    assert [image.get("source", {}).get("chars") for image in found] == [8, None, 9_000, None]
+    assert found[0]["source"] == {"text": "<b>x</b>", "chars": 8, "lines": 1}
+    assert found[2]["source"]["cut"] == 1_500
+    many = images_of(7, rows[:1] * (SOURCES_MAX + 1))
+    assert ["source" in image for image in many] == [True] * SOURCES_MAX + [False]
+    assert "sha" in many[-1]
 
 
 def test_what_is_used_counts_the_steps_of_children() -> None:

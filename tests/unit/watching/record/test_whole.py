@@ -51,8 +51,10 @@ def test_pictures_come_as_addresses_that_hold_them(directory: Path) -> None:
     assert not any("sha" in image for image in found), "there is nobody to ask"
 
 
-def test_what_the_page_does_not_show_takes_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of HTML it says what it is; of a drawing that may have no end it says that too."""
+def test_what_is_no_picture_comes_as_its_source_and_takes_no_room_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a drawing that may have no end, which says that it is one."""
     html, bomb, picture = (
         Display("text/html", "<b>" * 100, 300),
         Display("image/svg+xml", f"<svg>{BOMB}</svg>", 1),
@@ -62,6 +64,7 @@ def test_what_the_page_does_not_show_takes_no_room(tmp_path: Path, monkeypatch: 
     found = images(recorded(tmp_path, html, bomb, picture))
     assert ["data" in image for image in found] == [False, False, True]
     assert [image.get("why") for image in found] == [None, NO_END, None]
+    assert [image.get("source", {}).get("text", "")[:5] for image in found] == ["<b><b", "<svg>", ""]
 
 
 def test_what_has_no_room_says_so(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,19 @@ def test_a_drawing_at_whose_end_no_browser_comes_is_no_picture(session: Recorded
     assert answer.headers["content-security-policy"] == DATA_POLICY
 
 
+def test_the_source_of_what_a_step_displayed_is_read_in_pieces(session: Recorded, client: TestClient) -> None:
+    """Of a picture there is none."""
+    source = "<b>" * 30_000
+    shown = (Display("text/html", source, 1), Display("image/png", base64.b64encode(b"picture").decode(), 1))
+    event = session.step(displays=shown)
+    first = client.get(f"/api/s/s_1/text?event={event}&field=shown-0").json()
+    rest = client.get(f"/api/s/s_1/text?event={event}&field=shown-0&from={first['next']}").json()
+    assert (first["text"] + rest["text"], rest["next"], first["chars"]) == (source, None, len(source))
+    assert client.get(f"/api/s/s_1/text?event={event}&field=shown-1").json()["text"] == ""
+    for other in (f"event={event}&field=shown-2", "event=1&field=shown-0"):
+        assert client.get(f"/api/s/s_1/text?{other}").status_code == 404
+
+
 def test_names_are_listed_with_what_a_restore_made_of_them(session: Recorded, client: TestClient) -> None:
     session.step(updated=(Variable("x", "int", None), Variable("y", "list", 3)))
     session.restore(LossReport("killed", (("x", "restored as it was after step 1"), ("y", "it cannot be kept")), ()))

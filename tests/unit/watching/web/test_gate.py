@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.watching.web.gate import HEADERS, PAGE_POLICY, Gate
-from rlm_kernel_mcp.watching.web.secret import Secret
+from rlm_kernel_mcp.watching.web.secret import Secret, Tokens
 
 PORT = 8765
 SECRET = Secret("t" * 43)
+TOKEN = "u" * 43
 BASE = f"/w/{SECRET.place}/"
 COOKIE = f"rlm_watch_{PORT}={SECRET.cookie}"
 Headers = dict[str, str]
@@ -25,8 +26,17 @@ async def app(scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": f"let in to {scope['path']}".encode()})
 
 
-def answered(headers: Headers, path: str = BASE, method: str = "GET", kind: str = "http") -> tuple[int, Headers, str]:
-    """Status, headers and text of an answer."""
+def tokens(*, current: str = TOKEN) -> Tokens:
+    """Those of one process."""
+    made = Tokens()
+    made.current = current
+    return made
+
+
+def answered(
+    headers: Headers, path: str = BASE, method: str = "GET", kind: str = "http", of: Tokens | None = None
+) -> tuple[int, Headers, str]:
+    """Status, headers and text of an answer. `of`: the tokens of a process that was asked before."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -37,7 +47,7 @@ def answered(headers: Headers, path: str = BASE, method: str = "GET", kind: str 
 
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": kind, "method": method, "path": path, "headers": raw}
-    asyncio.run(Gate(app, SECRET, PORT)(scope, receive, send))
+    asyncio.run(Gate(app, SECRET, PORT, of or tokens())(scope, receive, send))
     if kind != "http":
         return sent[0]["code"], {}, ""
     found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
@@ -91,7 +101,7 @@ def test_what_is_asked_for_lies_below_the_page(path: str, inner: str) -> None:
 def test_the_place_of_the_page_lets_nobody_in() -> None:
     """It stands in the address, and in the browser's history."""
     assert SECRET.place not in SECRET.cookie
-    assert SECRET.place not in SECRET.token
+    assert SECRET.place not in SECRET.key
     assert answered(with_host(cookie=f"rlm_watch_{PORT}={SECRET.place}"))[0] == 403
 
 
@@ -106,11 +116,12 @@ def test_the_page_itself_and_its_user_are_answered(site: str) -> None:
         "",
         "rlm_watch_8765=",
         f"rlm_watch_1={SECRET.cookie}",
-        f"rlm_watch_8765={SECRET.token}",
+        f"rlm_watch_8765={SECRET.key}",
+        f"rlm_watch_8765={TOKEN}",
         f"{COOKIE}x",
         "rlm_watch_8765=é",
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_without_the_cookie_nobody_is_told_anything(cookie: str) -> None:
     status, _, text = answered(with_host(cookie=cookie))
@@ -119,22 +130,42 @@ def test_without_the_cookie_nobody_is_told_anything(cookie: str) -> None:
 
 
 def test_the_token_becomes_a_cookie_and_leaves_the_address() -> None:
-    status, headers, _ = answered(with_host(sec_fetch_site="none"), f"/t/{SECRET.token}/")
+    status, headers, _ = answered(with_host(sec_fetch_site="none"), f"/t/{TOKEN}/")
     assert (status, headers["location"]) == (303, BASE)
     assert headers["set-cookie"] == f"{COOKIE}; Path={BASE}; HttpOnly; SameSite=Strict"
-    assert SECRET.token not in str(headers)
+    assert TOKEN not in str(headers)
 
 
 @pytest.mark.parametrize(
-    "path", ["/t/", "/t//", f"/t/{'u' * 43}/", f"/t/{SECRET.token}", f"/t/{SECRET.token}/x", "/t/é/"]
+    "path", ["/t/", "/t//", f"/t/{'v' * 43}/", f"/t/{SECRET.key}/", f"/t/{TOKEN}", f"/t/{TOKEN}/x", "/t/é/"]
 )
 def test_another_token_is_none(path: str) -> None:
     status, headers, _ = answered(with_host(), path)
     assert (status, "set-cookie" in headers) == (403, False)
 
 
+def test_a_token_lets_in_one_browser_alone_and_the_next_one_is_told_how_to_get_another() -> None:
+    printed: list[str] = []
+    kept = Tokens(printed.append)
+    first = kept.current
+    assert answered(with_host(), f"/t/{first}/", of=kept)[0] == 303
+    status, headers, text = answered(with_host(), f"/t/{first}/", of=kept)
+    assert (status, "set-cookie" in headers) == (403, False)
+    assert "has let a browser in" in text
+    assert "has printed a new one" in text
+    assert printed == [kept.current]
+    assert answered(with_host(), f"/t/{printed[0]}/", of=kept)[0] == 303
+
+
+def test_whoever_only_asks_whether_there_is_something_uses_no_token() -> None:
+    """Some programs look at an address that stands in a text before anybody opens it."""
+    kept = tokens()
+    assert answered(with_host(), f"/t/{TOKEN}/", "HEAD", of=kept)[0] == 403
+    assert answered(with_host(), f"/t/{TOKEN}/", of=kept)[0] == 303
+
+
 def test_a_page_of_another_site_cannot_exchange_the_token() -> None:
-    assert answered(with_host(sec_fetch_site="cross-site"), f"/t/{SECRET.token}/")[0] == 403
+    assert answered(with_host(sec_fetch_site="cross-site"), f"/t/{TOKEN}/")[0] == 403
 
 
 @pytest.mark.parametrize("headers", [{}, with_host(), with_host(cookie=COOKIE)], ids=["no name", "no cookie", "let in"])
