@@ -18,7 +18,7 @@ from typing import Any, Final
 from rlm_kernel_mcp.commands.following.footer import Footer
 from rlm_kernel_mcp.commands.following.json_view import JsonView
 from rlm_kernel_mcp.commands.following.text_view import TextView
-from rlm_kernel_mcp.commands.showing.terminal import below, is_terminal
+from rlm_kernel_mcp.commands.showing.terminal import Coloured, below, is_terminal, printer, unpainted
 from rlm_kernel_mcp.commands.showing.words import marks
 from rlm_kernel_mcp.session.listing import is_driven
 from rlm_kernel_mcp.settings import Settings
@@ -58,8 +58,8 @@ class Following:
         `newest`: how many of the events so far are shown; None: all.
         """
         self._footer = footer
-        write = _write if footer is None else footer.write
-        self._view: TextView | JsonView = JsonView(write) if as_json else TextView(write)
+        write, paint = (_write, unpainted) if footer is None else (footer.write, footer.paint)
+        self._view: TextView | JsonView = JsonView(write) if as_json else TextView(write, paint)
         self._record = Record(store, session_id, self._view, newest=newest)
         self._feed = HostFeed(environ, session_id)
         self._told_of: int | None = None
@@ -160,7 +160,11 @@ def follow(store: Store, settings: Settings, session_id: str, *, as_json: bool) 
     environ = {**os.environ, "RLM_STATE_DIR": str(settings.state_dir)}
     is_read = not as_json and is_terminal(sys.stdout)
     lines = below(sys.stdout) if is_read else None
-    footer = None if lines is None else Footer(lines, _write, marks(), lambda record: is_driven(store, record))
+    coloured = printer() if lines is not None else None
+    paint = coloured.styled if isinstance(coloured, Coloured) else unpainted
+    footer = None
+    if lines is not None:
+        footer = Footer(lines, _write, marks(), lambda record: is_driven(store, record), paint=paint)
     newest = NEWEST if is_read else None
     return Following(store, session_id, environ, as_json=as_json, footer=footer, newest=newest).run()
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from rlm_kernel_mcp.commands.showing.heading import LIMITS
 from rlm_kernel_mcp.commands.showing.session_rows import state_of
-from rlm_kernel_mcp.commands.showing.terminal import Part
+from rlm_kernel_mcp.commands.showing.terminal import Paint, Part, unpainted
 from rlm_kernel_mcp.commands.showing.words import Marks, bar, lasted
 from rlm_kernel_mcp.session.listing import limits_of, used_of
 from rlm_kernel_mcp.store.store import SessionRecord
@@ -49,8 +49,10 @@ class Footer:
         drawn: Marks,
         is_driven: Callable[[SessionRecord], bool],
         now_s: Callable[[], float] = time.monotonic,
+        paint: Paint = unpainted,
     ) -> None:
-        """`write`: prints. `is_driven`: whether a server has the session."""
+        """`write`: prints. `is_driven`: whether a server has the session. `paint`: for what is printed above."""
+        self.paint = paint
         self._lines, self._write, self._drawn, self._is_driven, self._now_s = lines, write, drawn, is_driven, now_s
         self._open: list[str] = []
         """The pieces of a line that has not ended."""

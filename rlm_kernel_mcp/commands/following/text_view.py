@@ -1,7 +1,8 @@
 """A session that goes on, as text for reading.
 
 Is: what is over as `trace` prints it, and a step that runs as it comes: its code, then its output, each line with a
-mark before it that no output can do without; everything safe. Is not: where it comes from. Above: `follow.py`. Below:
+mark before it that no output can do without; everything safe, and at a terminal in colours that say
+what is ours. Is not: where it comes from. Above: `follow.py`. Below:
 `server/markdown.py`, `text/safe_text.py`.
 """
 
@@ -11,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from rlm_kernel_mcp.commands.showing.steps import style_of
+from rlm_kernel_mcp.commands.showing.terminal import Paint, unpainted
 from rlm_kernel_mcp.server import markdown
 from rlm_kernel_mcp.session.trace.events import Texts, texts_of, whole_event
 from rlm_kernel_mcp.session.watching.events import CODE_CHARS, STREAMS, Stream
@@ -25,8 +28,9 @@ MARKS: Final[Mapping[str, str]] = {"stdout": "| ", "stderr": "! "}
 class TextView:
     """Writes it, piece by piece."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[str], None], paint: Paint = unpainted) -> None:
+        """`paint`: puts a style around a text of one line; only what is written as a whole line has one."""
+        self._write, self._paint = write, paint
         self._running: int | None = None
         """The row of the step that is shown as it runs."""
         self._told: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
@@ -39,7 +43,7 @@ class TextView:
     def event(self, head: EventHead, texts: Texts) -> None:
         """What is over; of a step that was shown as it ran what is left of it."""
         if head.row.id != self._running:
-            self._say(markdown.event(whole_event(head, texts)) + "\n")
+            self._event(markdown.event(whole_event(head, texts)), head)
             return
         raw = texts_of(texts)
         for stream in STREAMS:
@@ -47,7 +51,13 @@ class TextView:
             self._mark(MARKS[stream], safe_text(self._held[stream]))
         self._running = None
         shown = replace(whole_event(head, texts), code=None, stdout=None, stderr=None, summary="")
-        self._say(markdown.event(shown) + "\n")
+        self._event(markdown.event(shown), head)
+
+    def _event(self, text: str, head: EventHead) -> None:
+        """One that is over: its first line says how."""
+        first, newline, rest = text.partition("\n")
+        style = style_of(head.row.action, head.row.result_status, head.row.source)
+        self._say(f"{self._paint(first, style)}{newline}{rest}\n")
 
     def running(self, head: EventHead, texts: Texts) -> None:
         """A step that runs, by its row."""
@@ -63,8 +73,11 @@ class TextView:
             return
         self._running, self._told = row_id, dict.fromkeys(STREAMS, 0)
         self._held = dict.fromkeys(STREAMS, "")
-        self._say(f"step {step} begins:")
-        self._mark(CODE_MARK, safe_text(code[:CODE_CHARS]))
+        self._say(self._paint(f"step {step} begins:", "head"))
+        shown = safe_text(code[:CODE_CHARS]).removesuffix("\n")
+        if shown:
+            self._end_line()
+            self._write("".join(f"{self._paint(CODE_MARK + line, 'code')}\n" for line in shown.split("\n")))
         if (more := code_chars - min(len(code), CODE_CHARS)) > 0:
             self._say(f"[{counted(more, 'more character')} of code]")
 
@@ -82,7 +95,7 @@ class TextView:
 
     def line(self, text: str) -> None:
         """One line of ours; what it holds of others is made safe here."""
-        self._say(safe_text(" ".join(text.splitlines())))
+        self._say(self._paint(safe_text(" ".join(text.splitlines())), "dim"))
 
     def _say(self, text: str) -> None:
         self._end_line()

@@ -31,6 +31,7 @@ STATUSES: Final[Mapping[str, str]] = {
     "unknown": "nobody knows how it ended",
 }
 """In words, where a status is none."""
+FINE: Final = ("ok", "running")
 STYLE_OF: Final[Mapping[str, Style]] = {
     "interrupt": "gone",
     "restore": "gone",
@@ -39,6 +40,13 @@ STYLE_OF: Final[Mapping[str, Style]] = {
     "subcalls": "asked",
 }
 """Of events that are no steps."""
+
+
+def style_of(action: str, status: str, source: str) -> Style:
+    """In which style it is said what an event is, and how it ended."""
+    if action == "run_repl":
+        return "person" if source == "console" else "head" if status in FINE else "bad"
+    return "answer" if action == "finalize" else STYLE_OF.get(action, "dim")
 
 
 class Steps:
@@ -75,8 +83,7 @@ class Steps:
             said.append(counted(event.facts["cost"], "character"))
         said += [f"{name} {count:,}" for name, count in event.functions.items()]
         said += [] if is_person else self._pause(event, depth)
-        is_fine = event.result_status in ("ok", "running")
-        style: Style = "person" if is_person else "head" if is_fine else "bad"
+        style = style_of("run_repl", event.result_status, event.source)
         self._rule(label, self._marks.dot.join([*said, clock(event.ts)]), style, depth)
         self._text(event.code or "", INDENT, "code", depth)
         self._text(event.stdout or "", self._marks.printed, "plain", depth)

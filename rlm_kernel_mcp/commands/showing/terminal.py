@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TextIO
 
@@ -33,6 +33,15 @@ STYLES: Final[Mapping[Style, str]] = {
     "person": "green",
 }
 """None says anything that the words beside it do not say."""
+
+
+Paint = Callable[[str, Style], str]
+"""Puts a style around a text of one line."""
+
+
+def unpainted(text: str, _style: Style) -> str:
+    """The text as it is."""
+    return text
 
 
 class Printer(Protocol):
@@ -79,11 +88,12 @@ class Coloured:
         kept = list(parts)
         while kept and not kept[-1][0].strip():
             kept.pop()
-        shown = [self._styled(text, style) for text, style in kept[:-1]]
-        shown += [self._styled(text.rstrip(), style) for text, style in kept[-1:]]
+        shown = [self.styled(text, style) for text, style in kept[:-1]]
+        shown += [self.styled(text.rstrip(), style) for text, style in kept[-1:]]
         print("".join(shown))
 
-    def _styled(self, text: str, style: Style) -> str:
+    def styled(self, text: str, style: Style) -> str:
+        """A text of one line with its style around it."""
         before, after = self._around[style]
         return f"{before}{text}{after}"
 

@@ -11,6 +11,8 @@ import asyncio
 import copy
 import json
 import os
+import secrets
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +136,8 @@ async def _end(manager: Launch) -> None:
 def written(notebook: Json, runs: list[CellRun], path: Path) -> None:
     """Write the notebook with the outputs of a run; a cell that differs though it may not is tagged from now on.
 
+    Whole or not at all: what was there before is there until the new one is, also on a disk that is full.
+
     Raises:
         InvalidInput: the file cannot be written.
     """
@@ -142,9 +146,29 @@ def written(notebook: Json, runs: list[CellRun], path: Path) -> None:
     except RecursionError as error:
         raise InvalidInput("The notebook is nested too deep to be written anew.", CORRECT) from error
     try:
-        path.write_text(f"{text}\n", encoding="ascii")
+        _replace(path, f"{text}\n")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror}.", "Give another --output.") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Raises: OSError, and then nothing has changed."""
+    if path.exists() and not path.is_file():  # a pipe, /dev/stdout: there is nothing of before to keep
+        path.write_text(text, encoding="ascii")
+        return
+    target = path.resolve()  # behind a link: that stays one
+    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        with new.open("x", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            new.chmod(stat.S_IMODE(target.stat().st_mode))
+        new.replace(target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _with(runs: list[CellRun], notebook: Json) -> Json:

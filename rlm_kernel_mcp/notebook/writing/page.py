@@ -35,14 +35,19 @@ ATTRIBUTES: Final[Mapping[str, list[str]]] = {
 """What the whole page may have, which is cleaned once more: of steps' HTML far less gets so far."""
 LAID_OUT_CHARS_MAX: Final = 2_000_000
 """HTML of a page that is laid out: cleaning it takes seconds for a million characters."""
+CELLS_MAX: Final = 2_000
+"""Of a page: nbconvert and bleach take some milliseconds for each, and all of it in memory many times over."""
+CHARS_MAX: Final = 16_000_000
+"""Of its cells and their outputs."""
 
 
 def page_of(notebook: Json) -> str:
     """The page.
 
     Raises:
-        InvalidInput: nbconvert is not installed.
+        InvalidInput: nbconvert is not installed, or the notebook is too long for one page.
     """
+    _require_room(notebook)
     try:
         import nbformat
         from nbconvert.exporters.html import HTMLExporter
@@ -62,6 +67,28 @@ def page_of(notebook: Json) -> str:
     )
     page, _ = exporter.from_notebook_node(nbformat.from_dict(with_displays(notebook)))
     return without_scripts(page)
+
+
+def _require_room(notebook: Json) -> None:
+    """Raises: InvalidInput: it is too long for one page."""
+    cells = notebook["cells"]
+    chars = sum(map(_chars_of, cells))
+    if len(cells) > CELLS_MAX or chars > CHARS_MAX:
+        raise InvalidInput(
+            f"The notebook has {len(cells):,} cells and {chars:,} characters, and a page may have {CELLS_MAX:,} and "
+            f"{CHARS_MAX:,}: nbconvert would take minutes, and hundreds of megabytes.",
+            "Use `rlm-kernel-mcp watch SESSION --export FILE`, one page of any length that a browser draws as it is "
+            "read, or --format notebook.",
+        )
+
+
+def _chars_of(value: object) -> int:
+    """Of all texts in a value of JSON."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_chars_of, value.values()))
+    return sum(map(_chars_of, value)) if isinstance(value, list) else 0
 
 
 def _cleaned(element: object) -> str:

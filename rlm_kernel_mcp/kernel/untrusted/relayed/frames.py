@@ -6,7 +6,7 @@ message without an end while it is still small. Is not: the wire of the host's o
 ZMTP 3.0; 3.1 has the same frames.
 
 libzmq keeps each part of a message as it comes, and shows the message once its last one is there. It has a bound on
-the bytes of a part (`ZMQ_MAXMSGSIZE`) and on the number of whole messages (`ZMQ_RCVHWM`), and none on the parts of one.
+the bytes of a part (`MAXMSGSIZE`) and on the number of whole messages (`RCVHWM`), and none on the parts of one.
 """
 
 from __future__ import annotations

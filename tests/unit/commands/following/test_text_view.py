@@ -46,6 +46,21 @@ def test_a_step_is_shown_as_it_runs_and_its_end_does_not_repeat_it() -> None:
     assert "three" not in end
 
 
+def test_at_a_terminal_each_line_of_ours_has_the_style_of_what_it_is_and_no_output_has_one() -> None:
+    """A style is around a whole line, so that what was scrolled past stays as it was."""
+    written: list[str] = []
+    view = TextView(written.append, lambda text, style: f"<{style}>{text}</>")
+    view.begin(7, 1, "x = 1\ny", 7)
+    view.output("stdout", 0, "one\n")
+    view.event(*over(7, code="x = 1", stdout="one\n", status="error"))
+    view.event(*over(8, code="x"))
+    view.line("limit reached")
+    lines = "".join(written).splitlines()
+    assert lines[:4] == ["<head>step 1 begins:</>", "<code>> x = 1</>", "<code>> y</>", "| one"]
+    said = [line.partition(">")[0] for line in lines[4:] if line.startswith("<")]
+    assert said == ["<bad", "<head", "<dim"]
+
+
 def test_a_step_that_was_not_seen_running_is_shown_whole() -> None:
     view, written = shown()
     view.event(*over(7, code="print('one')", stdout="one\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.notebook.writing import page as made
 from rlm_kernel_mcp.notebook.writing.page import META, with_displays, without_scripts
 
@@ -64,3 +65,15 @@ def test_what_cannot_be_shown_so_is_shown_by_its_source() -> None:
 def test_html_beyond_what_a_page_lays_out_is_shown_by_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made, "LAID_OUT_CHARS_MAX", 20)
     assert [*map(list, shown(*[("text/html", "<b>x</b>")] * 3))] == [["text/html"], ["text/html"], ["text/plain"]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "chars"), [(made.CELLS_MAX + 1, 0), (2, made.CHARS_MAX // 2 + 1)], ids=["cells", "characters"]
+)
+def test_of_a_notebook_that_is_too_long_there_is_no_page_and_it_is_said_what_there_is(cells: int, chars: int) -> None:
+    """nbconvert did not come to its end within minutes."""
+    cell = {"cell_type": "code", "source": "x" * chars, "metadata": {}, "outputs": []}
+    with pytest.raises(InvalidInput) as refused:
+        made.page_of({"cells": [cell] * cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    assert f"{cells:,} cells" in refused.value.message
+    assert "--export" in (refused.value.next_step or "")
