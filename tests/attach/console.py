@@ -6,10 +6,12 @@ import os
 import pty
 import re
 import select
+import signal
 import sys
 import termios
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import pexpect
@@ -72,7 +74,14 @@ class Console:
         return shown
 
     def close(self) -> None:
-        """For fixtures: end it whatever state it is in."""
+        """For fixtures: end it whatever state it is in. pexpect alone waits a tenth of a second for what it killed."""
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(self.terminal.pid)
+            try:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [], WAIT_S)
+            finally:
+                os.close(descriptor)
         self.terminal.close(force=True)
 
 

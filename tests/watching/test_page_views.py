@@ -189,3 +189,38 @@ def faults(tab: Tab) -> dict[str, Any]:
         "[one.impact, one.id, one.nodes.map((node) => node.html.slice(0, 200))]) }))"
     )
     return found
+
+
+def test_the_agent_s_own_time_and_what_a_step_has_called_are_said(open_page: Open, stage: Stage) -> None:
+    """In the step's words, and as a hairline of the run."""
+    paced = scenes.step(40, functions={"search": 2, "cite": 1})
+    stage.plays["paced"] = Play([scenes.head("paced", "idle"), scenes.events(scenes.step(1), paced)], ends=False)
+    tab = open_page("#/s/paced")
+    tab.wait("document.querySelectorAll('article').length === 2")
+    facts = tab.run("[...document.querySelectorAll('.facts')].map((one) => one.innerText.replaceAll('\\u00a0', ' '))")
+    assert "after the step before" not in facts[0]
+    assert "38 s after the step before" in facts[1]
+    assert "search 2" in facts[1]
+    assert "cite 1" in facts[1]
+    assert tab.run("document.querySelectorAll('.strip .is-pause').length") == 1
+
+
+def test_what_a_step_displayed_and_is_no_picture_is_shown_as_its_source(open_page: Open, stage: Stage) -> None:
+    """Whole where the message has it; else as a person asks for it, and found by its words."""
+    images = [
+        {"mime": "text/html", "bytes": 30, "place": 1, "sha": "1-0", "source": scenes.text("<b id=owned>a table</b>")},
+        {"mime": "text/markdown", "bytes": 9, "place": 2, "sha": "1-1"},
+    ]
+    shown = scenes.step(1, images=images)
+    stage.plays["sources"] = Play([scenes.head("sources", "idle"), scenes.events(shown)], ends=False)
+    stage.answers["text"] = lambda query: {"text": f"# {query['field']}", "from": 0, "next": None, "chars": 9}
+    tab = open_page("#/s/sources")
+    tab.wait("document.querySelectorAll('.is-shown').length === 2")
+    assert tab.run("document.querySelector('.is-shown pre').textContent") == "<b id=owned>a table</b>"
+    assert tab.run("document.querySelector('#owned')") is None
+    assert "text/html of 30 bytes" in tab.text()
+    tab.run("document.querySelectorAll('.is-shown')[1].querySelector('.more').click()")
+    tab.wait("document.querySelectorAll('.is-shown pre')[1].textContent === '# shown-1'")
+    tab.key("/")
+    tab.type("A TABLE")
+    tab.wait("document.querySelector('.found').textContent === '1 of 1'")

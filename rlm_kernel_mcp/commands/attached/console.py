@@ -204,7 +204,8 @@ class AttachedShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]  # jupyt
                 faults = unreadable(error) + "\n"
         alive = self.client.is_alive()
         self.set_trait("confirm_exit", self._confirms and alive)
-        return self._others.text() + faults + self.client.news() + self._lost.news(alive)
+        news: str = self.client.news()
+        return self._others.text() + faults + news + self._lost.news(alive)
 
     def mainloop(self) -> None:
         """Until the person leaves; it never ends the kernel."""

@@ -70,6 +70,8 @@ export const STATES = {
 };
 export const LIVE = new Set(["running", "idle"]);
 
+export const PAUSE_MS = 1_000; // from which on it is said how long it was between two steps
+
 export const OUTCOMES = {
   ok: "ok",
   error: "raised",

@@ -2,7 +2,7 @@
 // they stand in (`run/feed.js`). Above: that. Below: `run/texts.js`, `run/citations.js`.
 import { make } from "../ground/dom.js";
 import { foreign, inline, python } from "../ground/foreign.js";
-import { clock, count, LIMITS, OUTCOMES, percent, plural, took } from "../ground/words.js";
+import { clock, count, LIMITS, OUTCOMES, PAUSE_MS, percent, plural, roughly, took } from "../ground/words.js";
 import { note } from "./citations.js";
 import { fateOf, kindOf, rangesOf, startOf } from "./record.js";
 import { clipped } from "./texts.js";
@@ -46,7 +46,7 @@ export function card(event, at, total, tools) {
       null,
       make("h3", { id: `${id}-t` }, titleOf(event)),
       make("p.one", null, inline(event.type === "step" ? firstLine(event.code) : event.summary)),
-      make("p.facts", null, facts(event, kind)),
+      make("p.facts", null, facts(event, kind, tools.pause(event))),
     ),
     make("div.body", null, body(event, tools)),
   );
@@ -57,7 +57,7 @@ const firstLine = (code) =>
     .split("\n")
     .find((line) => line.trim()) ?? "";
 
-function facts(event, kind) {
+function facts(event, kind, pauseMs) {
   const isStep = event.type === "step",
     delivered = deliveredChars(event);
   const share = typeof event.searched === "number" ? event.searched : event.searched?.share;
@@ -67,6 +67,12 @@ function facts(event, kind) {
       ? make(`span.tag.${kind}`, null, inline(outcomeOf(event)))
       : null,
     event.ms || isStep ? make("span", null, took(event.ms ?? 0)) : null,
+    pauseMs >= PAUSE_MS
+      ? make("span", { title: "the agent’s own time" }, `${roughly(pauseMs)} after the step before`)
+      : null,
+    Object.entries(event.functions ?? {}).map(([name, times]) =>
+      make("span", { title: "how often its code called it, by the kernel’s word" }, inline(name), ` ${count(times)}`),
+    ),
     event.cost
       ? make(
           "span",

@@ -72,6 +72,28 @@ export class Record {
     return this.events.findLast((event) => event.type === "step" && event.source !== "console");
   }
 
+  /** Milliseconds from the end of the agent's step before to a step; 0 where that is not known, or it had to wait. */
+  pauseBefore(event) {
+    if (event.type !== "step" || event.source === "console") return 0;
+    for (let at = this.#placeOf(event) - 1; at >= 0; at -= 1) {
+      const before = this.events[at];
+      if (before.type === "subcalls") return 0; // who answered was waited for
+      if (before.type === "step" && before.source !== "console")
+        return Math.max(0, Date.parse(event.ts) - Date.parse(before.ts) - (before.ms ?? 0)) || 0;
+    }
+    return 0;
+  }
+
+  #placeOf(event) {
+    let [low, high] = [0, this.events.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (inOrder(this.events[middle].id, event.id) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   /** Take one message of the stream. Returns the events that are new or other than they were, each with its place. */
   take(message, now) {
     switch (message.type) {

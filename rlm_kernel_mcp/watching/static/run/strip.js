@@ -2,6 +2,7 @@
 // whatever the number: steps share a bar where there are more than fit. Is not: the list, which says the same in words, so
 // that it is hidden from who cannot see it. Above: `views/steps.js`, `views/sessions.js`.
 import { make } from "../ground/dom.js";
+import { PAUSE_MS } from "../ground/words.js";
 import { isWrong, kindOf } from "./record.js";
 
 const BARS = 300;
@@ -9,7 +10,8 @@ const LEAST_BARS = 60; // of a short run, so that a bar looks as in a long one
 const HIGH = 34;
 const LEAST = 5;
 
-export function strip(events, jump) {
+/** `pause`: milliseconds between a step and the one before, drawn as a hairline between their bars. */
+export function strip(events, jump, pause = () => 0) {
   const shown = events.filter((event) => event.type !== "opened");
   const each = Math.ceil(shown.length / BARS) || 1;
   const bars = [];
@@ -22,13 +24,22 @@ export function strip(events, jump) {
       "aria-hidden": "true",
       onclick: (click) => click.target.event && jump(click.target.event),
     },
-    bars.map((events_, at) => bar(events_, at)),
+    bars.map((events_, at) => [gap(Math.max(...events_.map(pause)), at), bar(events_, at)]),
   );
 }
 
+/** The agent's own time, on the scale of the bars. */
+function gap(ms, at) {
+  if (ms < PAUSE_MS) return null;
+  const high = heightOf(ms);
+  return make("rect.is-pause", { x: at * 10 - 0.6, width: 1.2, y: HIGH - high, height: high });
+}
+
+const heightOf = (ms) => LEAST + Math.min(HIGH - LEAST - 2, Math.log10(1 + ms) * 6.2);
+
 function bar(events, at) {
   const event = events.find(isWrong) ?? events.find((one) => kindOf(one) !== "ok") ?? events[0];
-  const high = LEAST + Math.min(HIGH - LEAST - 2, Math.log10(1 + Math.max(...events.map((one) => one.ms ?? 0))) * 6.2);
+  const high = heightOf(Math.max(...events.map((one) => one.ms ?? 0)));
   const rect = make(`rect.is-${kindOf(event)}`, { x: at * 10 + 1, width: 8, y: HIGH - high, height: high });
   rect.event = event;
   return rect;

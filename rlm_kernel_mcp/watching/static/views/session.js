@@ -33,6 +33,7 @@ export class SessionView {
       opened: this.opened,
       image: (image) => this.#image(image),
       limit: (name) => this.record.head.limits[name],
+      pause: (event) => this.record.pauseBefore(event),
     };
     this.steps = new Steps(this.record, tools, { showKeys });
     this.now = new Now(this.record, { read });

@@ -64,7 +64,11 @@ export class Steps {
     if (came.length)
       fill(
         this.strip,
-        strip(this.record.events, (event) => this.jump(event)),
+        strip(
+          this.record.events,
+          (event) => this.jump(event),
+          (event) => this.record.pauseBefore(event),
+        ),
       );
     if (this.isFollowing && fresh.length) this.feed.show(this.feed.events.length - 1, { moves: false });
   }
