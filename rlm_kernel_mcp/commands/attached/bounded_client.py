@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 
 from rlm_kernel_mcp.kernel.bounded_sockets import BoundedSockets
@@ -24,7 +23,7 @@ class BoundedClient(BlockingKernelClient):
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        self.context.setsockopt(zmq.RCVHWM, MESSAGES_MAX)
+        self.context.rcvhwm = MESSAGES_MAX
         self._told = deque[str](maxlen=TOLD_MAX)
         self._bounded = BoundedSockets(lambda _path, why: self._told.append(why))
 
