@@ -74,14 +74,22 @@ def close_all(looks: Iterable[Look]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SentValues:
-    """What others have of a session's values."""
+    """What others have of a session's values, as far as is known: what was given since may have come to them or not.
+
+    So each name has two keys in turn. A value goes under the one that others are not known to have, and what they have
+    stays until it is known that they have the new one: whatever came, what they are told of a name is there.
+    """
 
     places: Mapping[str, Place] = field(default_factory=dict)
     """Names whose value they have, and which it is."""
+    turns: Mapping[str, int] = field(default_factory=dict)
+    """Under which of its keys."""
     rows: Mapping[str, Entry] = field(default_factory=dict)
     """What they are told of each name."""
     step: int = 0
     more: int = 0
+    unused: frozenset[str] = frozenset()
+    """Keys of values that they are not told of any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +102,11 @@ class ChangedValues:
     lacking: frozenset[str]
 
 
-def value_key(name: str) -> str:
+def value_key(name: str, turn: int) -> str:
     """Under which others have a name's value."""
-    if len(name) <= NAME_CHARS_MAX and name.isprintable() and not name.startswith("#"):
-        return VALUE + name
-    return f"{VALUE}#{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    if len(name) > NAME_CHARS_MAX or not name.isprintable() or name.startswith("#"):
+        name = f"#{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"{VALUE}{turn}:{name}"
 
 
 def changed(look: Look, sent: SentValues, bytes_max: int) -> ChangedValues:
@@ -107,37 +115,30 @@ def changed(look: Look, sent: SentValues, bytes_max: int) -> ChangedValues:
     Raises: OSError: the file cannot be read; what others have is as it was.
     """
     frames: list[Frame] = []
-    places, rows = dict[str, Place](), dict[str, Entry]()
+    places, turns, rows = dict[str, Place](), dict[str, int](), dict[str, Entry]()
     lacking: set[str] = set()
     room = bytes_max
     for name, entry in sorted(look.index.entries.items(), key=lambda row: row[1].bytes):
-        place = look.place_of(entry)
-        if entry.why is not None:
-            rows[name] = entry
-        elif sent.places.get(name) == place:
-            places[name], rows[name] = place, entry
-        elif entry.bytes <= min(room, VALUE_BYTES_MAX):
-            frames.append((value_key(name), _bytes_of(look, entry)))
-            places[name], rows[name] = place, entry
+        place, rows[name] = look.place_of(entry), entry
+        if entry.why is None and sent.places.get(name) == place:
+            places[name], turns[name] = place, sent.turns[name]
+        elif entry.why is None and entry.bytes <= min(room, VALUE_BYTES_MAX):
+            places[name], turns[name] = place, 1 - sent.turns.get(name, 1)
+            frames.append((value_key(name, turns[name]), _bytes_of(look, entry)))
             room -= entry.bytes
-        else:
+        elif entry.why is None:
             lacking.add(name)
-            rows[name] = _as_before(name, entry, sent)
+            rows[name] = sent.rows[name] if name in sent.places else Entry(entry.type, entry.step, why=NO_TIME)
             if name in sent.places:
-                places[name] = sent.places[name]
-    frames += [(value_key(name), None) for name in sent.places if name not in places]
-    in_order = {name: rows[name] for name in look.index.entries}
-    now = SentValues(places, in_order, look.index.step, look.index.more)
-    if (now.rows, now.step, now.more) != (sent.rows, sent.step, sent.more):
-        frames.append((INDEX, _index_body(now)))
-    return ChangedValues(tuple(frames), now, frozenset(lacking))
-
-
-def _as_before(name: str, entry: Entry, sent: SentValues) -> Entry:
-    """What is told of a name whose value others do not have yet."""
-    if name in sent.places:
-        return sent.rows[name]
-    return Entry(entry.type, entry.step, why=NO_TIME)
+                places[name], turns[name] = sent.places[name], sent.turns[name]
+    told = {name: rows[name] for name in look.index.entries}
+    before = {value_key(name, turn) for name, turn in sent.turns.items()}
+    used = {value_key(name, turn) for name, turn in turns.items()}
+    if not frames and (told, look.index.step, look.index.more) == (sent.rows, sent.step, sent.more):
+        return ChangedValues((), sent, frozenset(lacking))
+    now = SentValues(places, turns, told, look.index.step, look.index.more, frozenset(before - used))
+    gone: list[Frame] = [(key, None) for key in sorted(sent.unused - used)]
+    return ChangedValues((*frames, (INDEX, _index_body(now)), *gone), now, frozenset(lacking))
 
 
 def _bytes_of(look: Look, entry: Entry) -> bytes:
@@ -153,8 +154,11 @@ def _bytes_of(look: Look, entry: Entry) -> bytes:
 
 
 def _index_body(sent: SentValues) -> bytes:
-    """What each name is: type, step, size and checksum of its value; or why there is none."""
-    rows = {name: [row.type, row.step, row.bytes, row.crc, row.why] for name, row in sent.rows.items()}
+    """What each name is: type, step, size and checksum of its value; or why there is none; and its key's turn."""
+    rows = {
+        name: [row.type, row.step, row.bytes, row.crc, row.why, sent.turns.get(name, 0)]
+        for name, row in sent.rows.items()
+    }
     return json.dumps({"step": sent.step, "more": sent.more, "names": rows}).encode()
 
 
@@ -177,17 +181,21 @@ def bring_in(file: SnapshotFile, frames: Iterable[tuple[str, bytes]]) -> SentVal
         if received:
             raise NotAsWritten("there are values, and no index of them")
         return SentValues()
-    index = _index_of(found[-1])
-    for name, row in index.entries.items():
-        if row.why is None:
-            came = received.get(value_key(name))
-            if came is None or (came.bytes, came.crc) != (row.bytes, row.crc):
-                raise NotAsWritten(f"the value of {name[:100]!r} is not the one that the index names")
-            row.offset = came.offset
+    index, turns = _index_of(found[-1])
+    keys = {name: value_key(name, turns[name]) for name, row in index.entries.items() if row.why is None}
+    for name, key in keys.items():
+        row, came = index.entries[name], received.get(key)
+        if came is None or (came.bytes, came.crc) != (row.bytes, row.crc):
+            raise NotAsWritten(f"the value of {name[:100]!r} is not the one that the index names")
+        row.offset = came.offset
     file.index = index
     file.write_index()
-    places = {name: (file.number, row.offset, row.bytes, row.crc) for name, row in index.entries.items() if not row.why}
-    return SentValues(places, dict(index.entries), index.step, index.more)
+    places = {
+        name: (file.number, row.offset, row.bytes, row.crc) for name, row in index.entries.items() if name in keys
+    }
+    unused = frozenset(received.keys() - keys.values())
+    turns = {name: turns[name] for name in keys}
+    return SentValues(places, turns, dict(index.entries), index.step, index.more, unused)
 
 
 def _events(frames: Iterable[tuple[str, bytes]], found: list[bytes]) -> Iterator[Event]:
@@ -200,12 +208,14 @@ def _events(frames: Iterable[tuple[str, bytes]], found: list[bytes]) -> Iterator
             yield ValueEnds(whole=True)
 
 
-def _index_of(body: bytes) -> Index:
+def _index_of(body: bytes) -> tuple[Index, dict[str, int]]:
+    """The index, and the turn of each name's key."""
     try:
         said: dict[str, Any] = json.loads(body)
-        entries = {str(name): _entry_of(*row) for name, row in said["names"].items()}
-        return Index(_count(said["step"]), entries, _count(said["more"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        entries = {name: _entry_of(*row[:5]) for name, row in said["names"].items()}
+        turns = {name: _count(row[5]) & 1 for name, row in said["names"].items()}
+        return Index(_count(said["step"]), entries, _count(said["more"])), turns
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise NotAsWritten(f"its index of values cannot be read ({type(error).__name__})") from None
 
 

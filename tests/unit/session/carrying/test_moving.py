@@ -187,7 +187,7 @@ async def test_what_is_there_is_not_sent_again(nodes: Nodes) -> None:
     await session.ok("x = 1")
     await session.ok("x + 1")
     values = [key for keys in first.appended for key in keys if key.startswith("value:")]
-    assert values == ["value:x"]
+    assert values == ["value:0:x"]
     first.appended.clear()
     await session.slice("x")
     assert first.appended == [[]]
@@ -199,7 +199,8 @@ async def test_names_that_are_gone_are_gone_elsewhere(nodes: Nodes) -> None:
     session, _ = await one.open()
     await session.ok("x = 1; y = 2")
     await session.ok("del x; z = 3")
-    assert not any(key == "value:x" for key in second.shared.sessions[session.session_id])
+    await session.ok("z = 4")
+    assert not any(key.endswith(":x") for key in second.shared.sessions[session.session_id])
     await second.take_over(session.session_id)
     report = await at(two, session).ok("y")
     assert (report.result, report.lost and report.lost.names) == ("2", ())
@@ -238,7 +239,7 @@ async def test_what_is_damaged_is_not_taken_over(nodes: Nodes, tmp_path: Path, d
     await session.ok("x = 1")
     kept = second.shared.sessions[session.session_id]
     whole = dict(kept)
-    key = {"a value": "value:x", "the index": "index", "no index": "index"}.get(damage, "row:sessions")
+    key = {"a value": "value:0:x", "the index": "index", "no index": "index"}.get(damage, "row:sessions")
     kept.pop(key)
     kept |= {} if damage.startswith("no ") else {key: whole[key][:-1]}
     with pytest.raises(StoreDamaged, match="cannot be taken over"):
@@ -257,6 +258,6 @@ async def test_all_comes_again_where_nobody_knows_what_was_given(nodes: Nodes) -
     await session.ok("x = 1")
     first.sent.clear()
     await session.slice("x")
-    assert {"value:x", "index", "row:contexts", "row:sessions"} <= set(first.appended[-1])
+    assert {"value:0:x", "index", "row:contexts", "row:sessions"} <= set(first.appended[-1])
     await second.take_over(session.session_id)
     assert (await at(two, session).ok("x")).result == "1"
