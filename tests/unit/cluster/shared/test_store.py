@@ -1,0 +1,255 @@
+"""A shared store as whoever uses it sees it: in a folder, with several processes' store objects on it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.cluster.shared.protocol import Claim, Frame
+from rlm_kernel_mcp.errors import InvalidInput, SessionMoved, StoreDamaged
+from tests.unit.cluster.shared.stores import SESSION, frame, opened, read, taken_over
+
+
+def test_whoever_takes_over_reads_what_was_acknowledged_in_its_order(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [Frame(1, "value:x", b"1"), Frame(2, "record", b"a")])
+            await first.append(SESSION, 1, [Frame(1, "value:y", b""), Frame(2, "record", b"b")])
+            await second.claim(SESSION, 2, "two")
+            assert await second.newest(SESSION) == Claim(SESSION, 2, "two")
+            frames = [one async for one in second.read(SESSION, 2)]
+            assert frames == [Frame(1, "value:x", b"1"), Frame(1, "value:y", b""), Frame(2, "record", b"b")]
+
+    asyncio.run(play())
+
+
+def test_a_frame_without_a_body_removes_its_key(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [frame("x", b"1"), frame("y", b"2")])
+            await first.append(SESSION, 1, [frame("x", None), frame("never", None)])
+            assert await read(first, 1) == {"y": b"2"}
+            assert await taken_over(second, 2) == {"y": b"2"}
+
+    asyncio.run(play())
+
+
+def test_an_epoch_that_is_over_acknowledges_nothing_and_is_not_read(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [frame("z", b"2")])
+            assert await taken_over(second, 2) == {"z": b"2"}
+            for frames in ([frame("z", b"zombie")], []):
+                with pytest.raises(SessionMoved):
+                    await first.append(SESSION, 1, frames)
+            assert await read(second, 2) == {"z": b"2"}
+            async with opened(tmp_path / "store") as third:
+                assert await taken_over(third, 3) == {"z": b"2"}
+
+    asyncio.run(play())
+
+
+def test_of_many_who_claim_one_epoch_at_once_one_has_it(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as first:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [frame("x", b"1")])
+            others = [opened(tmp_path / "store") for _ in range(6)]
+            stores = [await one.__aenter__() for one in others]
+            ends = await asyncio.gather(*(store.claim(SESSION, 2, "n") for store in stores), return_exceptions=True)
+            (winner,) = (store for store, end in zip(stores, ends, strict=True) if end is None)
+            assert all(isinstance(end, SessionMoved) for end in ends if end is not None)
+            assert await read(winner, 2) == {"x": b"1"}
+            for one in others:
+                await one.__aexit__(None, None, None)
+
+    asyncio.run(play())
+
+
+def test_an_older_epoch_is_not_had_after_a_newer_one(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+            await first.claim(SESSION, 5, "one")
+            with pytest.raises(SessionMoved, match="epoch 5"):
+                await second.claim(SESSION, 3, "two")
+            await first.append(SESSION, 5, [frame("x", b"1")])
+            await first.claim(SESSION, 5, "one")  # its own again, as after an answer that did not come
+            assert await taken_over(second, 9) == {"x": b"1"}
+
+    asyncio.run(play())
+
+
+def test_many_sessions_at_once_keep_their_own_orders(tmp_path: Path) -> None:
+    async def play() -> None:
+        names = [f"s_{number}" for number in range(12)]
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+            await asyncio.gather(*(first.claim(name, 1, "one") for name in names))
+
+            async def steps(name: str) -> None:
+                for step in range(10):
+                    await first.append(name, 1, [frame(f"row:{step}", name.encode()), frame("record", b"%d" % step)])
+
+            await asyncio.gather(*map(steps, names))
+            assert [claim.session_id for claim in await second.sessions()] == sorted(names)
+            for name in names:
+                found = await taken_over(second, 2, name)
+                assert [*found] == [*(f"row:{step}" for step in range(10)), "record"]
+                assert found["record"] == b"9"
+                assert found["row:3"] == name.encode()
+
+    asyncio.run(play())
+
+
+def test_values_that_are_replaced_do_not_stay_for_ever(tmp_path: Path) -> None:
+    async def play() -> None:
+        value = os.urandom(1 << 20)
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+            for name in ("s_moves", "s_stays"):
+                await first.claim(name, 1, "one")
+            await first.append("s_stays", 1, [frame("kept", value), frame("gone", value)])
+            await first.append("s_stays", 1, [frame("gone", None)])
+            for step in range(100):
+                await first.append("s_moves", 1, [frame("value", value), frame("row", b"%d" % step)])
+            assert (await first.room()).log_mb < 30
+            on_disk = sum(path.stat().st_size for path in (tmp_path / "store" / "logs").rglob("segment-*"))
+            assert on_disk < 30 << 20
+            assert await read(first, 1, "s_stays") == {"kept": value}
+            assert await taken_over(second, 2, "s_stays") == {"kept": value}
+            assert await taken_over(second, 2, "s_moves") == {"value": value, "row": b"99"}
+
+    asyncio.run(play())
+
+
+def test_a_session_that_is_forgotten_is_gone_for_all(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [frame("x", b"1")])
+            await second.remove(SESSION)
+            await second.remove(SESSION)
+            assert await second.newest(SESSION) is None
+            assert await second.sessions() == []
+            with pytest.raises(SessionMoved):
+                await first.append(SESSION, 1, [frame("x", b"2")])
+            assert await taken_over(second, 1) == {}
+
+    asyncio.run(play())
+
+
+def test_a_session_that_was_left_waits_for_whoever_takes_it(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as second:
+            async with opened(tmp_path / "store") as first:
+                await first.claim(SESSION, 1, "one")
+                await first.append(SESSION, 1, [frame("x", b"1")])
+                await first.leave(SESSION, 1)
+                with pytest.raises(SessionMoved):
+                    await first.append(SESSION, 1, [])
+            assert await taken_over(second, 2) == {"x": b"1"}
+
+    asyncio.run(play())
+
+
+def test_a_blob_is_put_once_and_checked_when_it_is_read(tmp_path: Path) -> None:
+    async def play() -> None:
+        data = os.urandom(3 << 20)
+        sha256 = hashlib.sha256(data).hexdigest()
+        async with opened(tmp_path / "store") as store:
+            assert not await store.has_blob(sha256)
+            with pytest.raises(ValueError, match="another hash"):
+                await store.put_blob("", sha256, [data, b"more"])
+            assert not await store.has_blob(sha256)
+            await store.put_blob("", sha256, (data[at : at + 100_000] for at in range(0, len(data), 100_000)))
+            await store.put_blob(SESSION, sha256, ())
+            assert b"".join([piece async for piece in store.blob(sha256)]) == data
+            assert await store.sessions() == []
+            (path,) = (tmp_path / "store").rglob(sha256)
+            with path.open("r+b") as file:
+                file.write(b"?")
+            with pytest.raises(StoreDamaged, match="another hash"):
+                [piece async for piece in store.blob(sha256)]
+            with pytest.raises(StoreDamaged, match="no blob"):
+                [piece async for piece in store.blob("0" * 64)]
+
+    asyncio.run(play())
+
+
+def test_a_sweep_removes_what_nobody_needs_and_nothing_else(tmp_path: Path) -> None:
+    async def play() -> None:
+        blobs = {hashlib.sha256(data).hexdigest(): data for data in (b"used", b"unused", b"new")}
+        used, unused, new = blobs
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [frame("x", b"1")])
+            await first.put_blob(SESSION, used, [blobs[used]])
+            await first.put_blob("", unused, [blobs[unused]])
+            await first.put_blob("", new, [blobs[new]])
+            assert await taken_over(second, 2) == {"x": b"1"}
+            assert (await second.sweep()).logs == 1  # nobody needs the first one's log any more
+            await first.put_blob("", new, ())  # it is about to be used
+            assert (await second.sweep()).blobs == 1
+            assert [await first.has_blob(blob) for blob in blobs] == [True, False, True]
+            await first.claim("s_late", 1, "one")  # whose log is gone: it has another one
+            await first.append("s_late", 1, [frame("y", b"2")])
+            assert await taken_over(second, 2, "s_late") == {"y": b"2"}
+            assert await read(second, 2) == {"x": b"1"}
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "a\n", ".hidden", "x" * 65, "ä", "\udc80"])
+def test_no_name_leads_out_of_the_store(name: str, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as store:
+            with pytest.raises(ValueError, match="session's id"):
+                await store.claim(name, 1, "one")
+            with pytest.raises(ValueError, match="session's id"):
+                await store.newest(name)
+            with pytest.raises(ValueError, match="session's id"):
+                await store.remove(name)
+            with pytest.raises(ValueError, match="sha256"):
+                await store.has_blob(name)
+
+    asyncio.run(play())
+
+
+def test_what_is_no_frame_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as store:
+            await store.claim(SESSION, 1, "one")
+            for bad in (Frame(256, "k", b""), Frame(-1, "k", b""), Frame(0, "", b""), Frame(0, "k" * 1_025, b"")):
+                with pytest.raises(ValueError, match=r"frame|key"):
+                    await store.append(SESSION, 1, [frame("good", b"1"), bad])
+            assert await read(store, 1) == {}
+
+    asyncio.run(play())
+
+
+def test_files_of_the_store_are_this_user_s_alone(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "store") as store:
+            await store.claim(SESSION, 1, "one")
+            await store.append(SESSION, 1, [frame("x", b"1")])
+            await store.put_blob(SESSION, hashlib.sha256(b"b").hexdigest(), [b"b"])
+            for path in (tmp_path / "store", *(tmp_path / "store").rglob("*")):
+                assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
+
+    asyncio.run(play())
+
+
+def test_a_store_is_an_absolute_path() -> None:
+    with pytest.raises(InvalidInput, match="absolute path"):
+        open_relative()
+
+
+def open_relative() -> None:
+    from rlm_kernel_mcp.cluster.shared.opening import open_store
+
+    open_store("store")
