@@ -161,7 +161,7 @@ WAITS: Final = {
 }
 
 THIRD_PARTY: Final = {
-    "cluster": {"mcp"},
+    "cluster": {"fsspec", "mcp"},
     "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "rich", "traitlets"},
     "host": {"anyio"},
     "server": {"anyio", "mcp", "pydantic", "pydantic_core"},

@@ -1,7 +1,7 @@
 """A shared store by where it is.
 
 Is: the choice between a folder and an object store. Is not: either. Above: the nodes and routers of a cluster. Below:
-`store.py`, `places/folder.py`.
+`store.py`, `places/folder.py`, `places/objects.py`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ from rlm_kernel_mcp.errors import InvalidInput
 
 
 def open_store(where: str, *, faults: FaultPoints = no_faults, within_s: float = WITHIN_S) -> SharedStore:
-    """A store that nothing has been asked of yet. `where`: the absolute path of a folder.
+    """A store that nothing has been asked of yet. `where`: the absolute path of a folder, or an address of fsspec's.
 
     Raises:
-        InvalidInput: it is neither a path nor an address.
+        InvalidInput: it is neither, or nothing here can use it.
     """
+    if "://" in where:
+        from rlm_kernel_mcp.cluster.shared.places.objects import objects_at
+
+        return Store(objects_at(where, faults), faults, within_s)
     if not Path(where).is_absolute():
-        raise InvalidInput(f"The shared store is the absolute path of a folder, and not {where!r}.")
+        raise InvalidInput(
+            f"The shared store is the absolute path of a folder or an address (s3://...), and not {where!r}.",
+            "Give one of them as the shared store.",
+        )
     return Store(Folder(Path(where), faults), faults, within_s)

@@ -1,7 +1,8 @@
 """The store that all nodes of a cluster share, as whoever uses it sees it.
 
 Is: the contract of every shared store: who drives a session by epochs, a log of frames for each, blobs by their hashes.
-Is not: what is in a frame, or where the bytes lie. Above: the nodes and routers of a cluster. Below: nothing.
+Is not: what is in a frame, or where the bytes lie (`places/medium.py`). Above: the nodes and routers of a cluster.
+Below: nothing.
 
 An **epoch** of a session is had by one store object in one process: whoever claims the next one seals those before it.
 What is appended is made durable, and only then the epoch is looked at: so a node that was taken for dead can write, and

@@ -30,7 +30,7 @@ from rlm_kernel_mcp.cluster.shared.places.medium import (
 from rlm_kernel_mcp.cluster.shared.protocol import Claim, FaultPoints, Frame, Room, Swept
 from rlm_kernel_mcp.cluster.shared.sweeping import swept
 from rlm_kernel_mcp.cluster.shared.troubles import too_slow, unavailable
-from rlm_kernel_mcp.errors import SessionMoved, StoreDamaged
+from rlm_kernel_mcp.errors import RlmError, SessionMoved, StoreDamaged
 from rlm_kernel_mcp.units import MB
 
 T = TypeVar("T")
@@ -176,8 +176,8 @@ class Store:
 
     async def close(self) -> None:
         self._own.clear()
-        with suppress(OSError):
-            await self._done(self._close, "the end")
+        with suppress(RlmError, OSError):  # what it had is in the store, and a log that stays is swept once
+            await self._answered(self._pool.submit(self._close), "the end", self._within_s)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _close(self) -> None:

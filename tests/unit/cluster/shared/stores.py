@@ -35,3 +35,10 @@ async def taken_over(store: SharedStore, epoch: int, session_id: str = SESSION) 
     """What whoever claims an epoch finds."""
     await store.claim(session_id, epoch, "another")
     return await read(store, epoch, session_id)
+
+
+def objects_below(address: str) -> int:
+    """How many objects there are."""
+    import fsspec
+
+    return len(fsspec.filesystem("memory").find(address.removeprefix("memory://")))

@@ -11,12 +11,12 @@ import pytest
 
 from rlm_kernel_mcp.cluster.shared.protocol import Claim, Frame
 from rlm_kernel_mcp.errors import InvalidInput, SessionMoved, StoreDamaged
-from tests.unit.cluster.shared.stores import SESSION, frame, opened, read, taken_over
+from tests.unit.cluster.shared.stores import SESSION, frame, objects_below, opened, read, taken_over
 
 
-def test_whoever_takes_over_reads_what_was_acknowledged_in_its_order(tmp_path: Path) -> None:
+def test_whoever_takes_over_reads_what_was_acknowledged_in_its_order(where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+        async with opened(where) as first, opened(where) as second:
             await first.claim(SESSION, 1, "one")
             await first.append(SESSION, 1, [Frame(1, "value:x", b"1"), Frame(2, "record", b"a")])
             await first.append(SESSION, 1, [Frame(1, "value:y", b""), Frame(2, "record", b"b")])
@@ -28,9 +28,9 @@ def test_whoever_takes_over_reads_what_was_acknowledged_in_its_order(tmp_path: P
     asyncio.run(play())
 
 
-def test_a_frame_without_a_body_removes_its_key(tmp_path: Path) -> None:
+def test_a_frame_without_a_body_removes_its_key(where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+        async with opened(where) as first, opened(where) as second:
             await first.claim(SESSION, 1, "one")
             await first.append(SESSION, 1, [frame("x", b"1"), frame("y", b"2")])
             await first.append(SESSION, 1, [frame("x", None), frame("never", None)])
@@ -40,9 +40,9 @@ def test_a_frame_without_a_body_removes_its_key(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_an_epoch_that_is_over_acknowledges_nothing_and_is_not_read(tmp_path: Path) -> None:
+def test_an_epoch_that_is_over_acknowledges_nothing_and_is_not_read(where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+        async with opened(where) as first, opened(where) as second:
             await first.claim(SESSION, 1, "one")
             await first.append(SESSION, 1, [frame("z", b"2")])
             assert await taken_over(second, 2) == {"z": b"2"}
@@ -50,18 +50,18 @@ def test_an_epoch_that_is_over_acknowledges_nothing_and_is_not_read(tmp_path: Pa
                 with pytest.raises(SessionMoved):
                     await first.append(SESSION, 1, frames)
             assert await read(second, 2) == {"z": b"2"}
-            async with opened(tmp_path / "store") as third:
+            async with opened(where) as third:
                 assert await taken_over(third, 3) == {"z": b"2"}
 
     asyncio.run(play())
 
 
-def test_of_many_who_claim_one_epoch_at_once_one_has_it(tmp_path: Path) -> None:
+def test_of_many_who_claim_one_epoch_at_once_one_has_it(where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as first:
+        async with opened(where) as first:
             await first.claim(SESSION, 1, "one")
             await first.append(SESSION, 1, [frame("x", b"1")])
-            others = [opened(tmp_path / "store") for _ in range(6)]
+            others = [opened(where) for _ in range(6)]
             stores = [await one.__aenter__() for one in others]
             ends = await asyncio.gather(*(store.claim(SESSION, 2, "n") for store in stores), return_exceptions=True)
             (winner,) = (store for store, end in zip(stores, ends, strict=True) if end is None)
@@ -73,9 +73,9 @@ def test_of_many_who_claim_one_epoch_at_once_one_has_it(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_an_older_epoch_is_not_had_after_a_newer_one(tmp_path: Path) -> None:
+def test_an_older_epoch_is_not_had_after_a_newer_one(where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+        async with opened(where) as first, opened(where) as second:
             await first.claim(SESSION, 5, "one")
             with pytest.raises(SessionMoved, match="epoch 5"):
                 await second.claim(SESSION, 3, "two")
@@ -86,10 +86,10 @@ def test_an_older_epoch_is_not_had_after_a_newer_one(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_many_sessions_at_once_keep_their_own_orders(tmp_path: Path) -> None:
+def test_many_sessions_at_once_keep_their_own_orders(where: str) -> None:
     async def play() -> None:
         names = [f"s_{number}" for number in range(12)]
-        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+        async with opened(where) as first, opened(where) as second:
             await asyncio.gather(*(first.claim(name, 1, "one") for name in names))
 
             async def steps(name: str) -> None:
@@ -127,9 +127,9 @@ def test_values_that_are_replaced_do_not_stay_for_ever(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_session_that_is_forgotten_is_gone_for_all(tmp_path: Path) -> None:
+def test_a_session_that_is_forgotten_is_gone_for_all(where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+        async with opened(where) as first, opened(where) as second:
             await first.claim(SESSION, 1, "one")
             await first.append(SESSION, 1, [frame("x", b"1")])
             await second.remove(SESSION)
@@ -143,16 +143,29 @@ def test_a_session_that_is_forgotten_is_gone_for_all(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_session_that_was_left_waits_for_whoever_takes_it(tmp_path: Path) -> None:
+def test_a_session_that_was_left_waits_for_whoever_takes_it(where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as second:
-            async with opened(tmp_path / "store") as first:
+        async with opened(where) as second:
+            async with opened(where) as first:
                 await first.claim(SESSION, 1, "one")
                 await first.append(SESSION, 1, [frame("x", b"1")])
                 await first.leave(SESSION, 1)
                 with pytest.raises(SessionMoved):
                     await first.append(SESSION, 1, [])
             assert await taken_over(second, 2) == {"x": b"1"}
+
+    asyncio.run(play())
+
+
+def test_groups_that_are_dead_do_not_stay_in_an_object_store(memory: str) -> None:
+    async def play() -> None:
+        async with opened(memory) as first, opened(memory) as second:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [frame("kept", b"1")])
+            for step in range(500):
+                await first.append(SESSION, 1, [frame("row", b"%d" % step)])
+            assert objects_below(memory) < 220
+            assert await taken_over(second, 2) == {"kept": b"1", "row": b"499"}
 
     asyncio.run(play())
 
@@ -181,11 +194,11 @@ def test_a_blob_is_put_once_and_checked_when_it_is_read(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_sweep_removes_what_nobody_needs_and_nothing_else(tmp_path: Path) -> None:
+def test_a_sweep_removes_what_nobody_needs_and_nothing_else(where: str) -> None:
     async def play() -> None:
         blobs = {hashlib.sha256(data).hexdigest(): data for data in (b"used", b"unused", b"new")}
         used, unused, new = blobs
-        async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
+        async with opened(where) as first, opened(where) as second:
             await first.claim(SESSION, 1, "one")
             await first.append(SESSION, 1, [frame("x", b"1")])
             await first.put_blob(SESSION, used, [blobs[used]])
@@ -205,9 +218,9 @@ def test_a_sweep_removes_what_nobody_needs_and_nothing_else(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "a\n", ".hidden", "x" * 65, "ä", "\udc80"])
-def test_no_name_leads_out_of_the_store(name: str, tmp_path: Path) -> None:
+def test_no_name_leads_out_of_the_store(name: str, where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as store:
+        async with opened(where) as store:
             with pytest.raises(ValueError, match="session's id"):
                 await store.claim(name, 1, "one")
             with pytest.raises(ValueError, match="session's id"):
@@ -220,9 +233,9 @@ def test_no_name_leads_out_of_the_store(name: str, tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_what_is_no_frame_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_what_is_no_frame_is_refused_before_anything_is_written(where: str) -> None:
     async def play() -> None:
-        async with opened(tmp_path / "store") as store:
+        async with opened(where) as store:
             await store.claim(SESSION, 1, "one")
             for bad in (Frame(256, "k", b""), Frame(-1, "k", b""), Frame(0, "", b""), Frame(0, "k" * 1_025, b"")):
                 with pytest.raises(ValueError, match=r"frame|key"):
