@@ -2,7 +2,8 @@
 
 Is: objects that are made once and never changed; what one machine alone may do is a put that fails where there is an
 object already (`If-None-Match: *`, or what the service has for that). Is not: for an object store without such a put,
-nor for local files, which `folder.py` has. Above: `cluster/shared/opening.py`. Below: `medium.py`, fsspec.
+nor for local files, which `folder.py` has. Above: `cluster/shared/opening.py`. Below: `medium.py`,
+`object_requests.py`, fsspec.
 
 A group of a log is an object of its own. What a list or a read shows has to be what was put before (S3, Google's and
 Azure's services promise that).
@@ -14,7 +15,6 @@ import errno
 import hashlib
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -26,6 +26,7 @@ from rlm_kernel_mcp.cluster.shared.places.medium import (
     is_log_name,
     is_session_name,
 )
+from rlm_kernel_mcp.cluster.shared.places.object_requests import BEGINNING_BYTES, ObjectRequests
 from rlm_kernel_mcp.errors import InvalidInput, StoreUnavailable
 
 CREATES: Final = {
@@ -41,15 +42,13 @@ CREATES: Final = {
 """Protocols whose package has a put that fails where there is an object, and that package. `memory`: for tests."""
 FORMAT: Final = b"rlm shared store 1\n"
 PIECE_BYTES: Final = 1 << 20
-BEGINNINGS: Final = 128
-BEGINNING_BYTES: Final = 1 << 18
 _CLAIM: Final = re.compile(r"claim-(\d{10})")
 _SEGMENT: Final = re.compile(r"segment-(\d{10})")
 _USES: Final = re.compile(r"uses-([0-9a-f]{64})")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-class Objects:
+class Objects(ObjectRequests):
     """`files`: a file system of fsspec that caches no lists. `faults`: as of `Folder`."""
 
     segment_bytes = 1
@@ -58,18 +57,16 @@ class Objects:
     """Each of them is a request of whoever takes over."""
 
     def __init__(self, files: Any, root: str, faults: Callable[[str], None]) -> None:
-        self._files = files
-        self._root = root.rstrip("/")
+        super().__init__(files, root)
         self._at = faults
-        self._beginnings = OrderedDict[str, bytes]()
 
     def prepare(self) -> None:
         """Raises: StoreUnavailable: a put that has to fail does not."""
-        if not self._create("FORMAT", FORMAT) and self._asked(self._files.cat_file, self._path("FORMAT")) != FORMAT:
+        if not self.create("FORMAT", FORMAT) and self.asked(self.files.cat_file, self.path("FORMAT")) != FORMAT:
             raise OSError(errno.EMEDIUMTYPE, "what lies there is not a store of this version")
         probe = f"probes/{secrets.token_hex(16)}"
-        made = [self._create(probe, b"1"), self._create(probe, b"2")]
-        self._remove(probe)
+        made = [self.create(probe, b"1"), self.create(probe, b"2")]
+        self.remove(probe)
         if made != [True, False]:
             raise StoreUnavailable(
                 "The object store made one object twice: it has no put that fails where there is one (If-None-Match), "
@@ -78,14 +75,14 @@ class Objects:
             )
 
     def put_claim(self, claim: Claimed) -> bool:
-        return self._create(self._claim(claim), claim.text())
+        return self.create(self._claim(claim), claim.text())
 
     def claims(self, session_id: str) -> list[Claimed]:
         found = []
-        for match in filter(None, map(_CLAIM.fullmatch, sorted(self._names(f"sessions/{session_id}")))):
+        for match in filter(None, map(_CLAIM.fullmatch, sorted(self.names(f"sessions/{session_id}")))):
             path = f"sessions/{session_id}/{match[0]}"
             with suppress(FileNotFoundError):
-                found.append(claimed_of(self._asked(self._files.cat_file, self._path(path)), session_id, int(match[1])))
+                found.append(claimed_of(self.asked(self.files.cat_file, self.path(path)), session_id, int(match[1])))
         return found
 
     def refresh(self, session_id: str) -> None:
@@ -95,43 +92,43 @@ class Objects:
         """A newer claim is the seal."""
 
     def is_own(self, claim: Claimed) -> bool:
-        names = self._names(f"sessions/{claim.session_id}")
+        names = self.names(f"sessions/{claim.session_id}")
         epochs = [int(match[1]) for match in map(_CLAIM.fullmatch, names) if match]
         return max(epochs, default=0) == claim.epoch
 
     def put_whole(self, claim: Claimed) -> None:
-        self._create(self._claim(claim, "whole"), b"-")
+        self.create(self._claim(claim, "whole"), b"-")
 
     def is_whole(self, claim: Claimed) -> bool:
-        return self._exists(self._claim(claim, "whole"))
+        return self.exists(self._claim(claim, "whole"))
 
     def drop_claim(self, claim: Claimed) -> None:
-        self._remove(self._claim(claim))
-        self._remove(self._claim(claim, "whole"))
+        self.remove(self._claim(claim))
+        self.remove(self._claim(claim, "whole"))
 
     def sessions(self) -> list[str]:
-        return sorted(filter(is_session_name, self._names("sessions")))
+        return sorted(filter(is_session_name, self.names("sessions")))
 
     def drop_session(self, session_id: str) -> None:
-        for name in self._names(f"sessions/{session_id}"):
+        for name in self.names(f"sessions/{session_id}"):
             if not _CLAIM.fullmatch(name):
-                self._remove(f"sessions/{session_id}/{name}")
+                self.remove(f"sessions/{session_id}/{name}")
 
     def make_log(self, log: str) -> None:
-        self._create(f"logs/{log}/owner", b"log\n")
+        self.create(f"logs/{log}/owner", b"log\n")
 
     def logs(self) -> list[str]:
-        return sorted(filter(is_log_name, self._names("logs")))
+        return sorted(filter(is_log_name, self.names("logs")))
 
     def is_log_sealed(self, log: str) -> bool:
-        return not self._exists(f"logs/{log}/owner")
+        return not self.exists(f"logs/{log}/owner")
 
     def seal_log(self, log: str) -> None:
-        self._remove(f"logs/{log}/owner")
+        self.remove(f"logs/{log}/owner")
 
     def drop_log(self, log: str) -> None:
-        for name in sorted(self._names(f"logs/{log}"), reverse=True):
-            self._remove(f"logs/{log}/{name}")
+        for name in sorted(self.names(f"logs/{log}"), reverse=True):
+            self.remove(f"logs/{log}/{name}")
 
     def append(self, log: str, segment: int, offset: int, parts: Sequence[bytes]) -> int:
         if offset:
@@ -139,7 +136,7 @@ class Objects:
         path, group = self._segment(log, segment), b"".join(parts)
         self._at("written")
         # Its name is this process's alone: what is there already was put by a request whose answer was lost.
-        if not self._create(path, group) and self._asked(self._files.cat_file, self._path(path)) != group:
+        if not self.create(path, group) and self.asked(self.files.cat_file, self.path(path)) != group:
             raise OSError(errno.EEXIST, "a group of the log is another one")
         self._at("synced")
         return len(group)
@@ -147,85 +144,85 @@ class Objects:
     def abandon(self, log: str, segment: int, size: int) -> None:
         if not size:
             with suppress(OSError):
-                self._remove(self._segment(log, segment))
+                self.remove(self._segment(log, segment))
 
     def segments(self, log: str) -> dict[int, int]:
         found = {}
-        for name, size in self._listed(f"logs/{log}"):
+        for name, size in self.listed(f"logs/{log}"):
             if match := _SEGMENT.fullmatch(name):
                 found[int(match[1])] = size
-        if not found and not self._exists(f"logs/{log}/owner"):
+        if not found and not self.exists(f"logs/{log}/owner"):
             raise FileNotFoundError(errno.ENOENT, "a log is gone")
         return dict(sorted(found.items()))
 
     @contextmanager
     def reading(self, log: str, segment: int) -> Iterator[SegmentReader]:
-        path = self._path(self._segment(log, segment))
+        path = self.path(self._segment(log, segment))
 
         def read(offset: int, size: int) -> bytes:
-            begin = self._beginning(path)
+            begin = self.beginning(path)
             end = offset + size
             if end <= len(begin) or len(begin) < BEGINNING_BYTES:
                 return begin[offset:end]
-            return bytes(self._asked(self._files.cat_file, path, start=offset, end=end))
+            return bytes(self.asked(self.files.cat_file, path, start=offset, end=end))
 
         yield read
 
     def drop_segment(self, log: str, segment: int) -> None:
-        self._beginnings.pop(self._path(self._segment(log, segment)), None)
-        self._remove(self._segment(log, segment))
+        self.beginnings.pop(self.path(self._segment(log, segment)), None)
+        self.remove(self._segment(log, segment))
 
     def use_blob(self, session_id: str, sha256: str) -> None:
-        self._create(f"sessions/{session_id}/uses-{sha256}", b"-")
+        self.create(f"sessions/{session_id}/uses-{sha256}", b"-")
 
     def used_blobs(self, session_id: str) -> list[str]:
-        return [match[1] for match in map(_USES.fullmatch, self._names(f"sessions/{session_id}")) if match]
+        return [match[1] for match in map(_USES.fullmatch, self.names(f"sessions/{session_id}")) if match]
 
     def has_blob(self, sha256: str) -> bool:
-        return self._exists(self._blob(sha256))
+        return self.exists(self._blob(sha256))
 
     def put_blob(self, sha256: str, chunks: Iterable[bytes]) -> None:
         """Under another name until all of it is there; the copy is made by the service."""
         new, hashed = f"new/{secrets.token_hex(16)}", hashlib.sha256()
         try:
-            with self._asked(self._files.open, self._path(new), "wb") as file:
+            with self.asked(self.files.open, self.path(new), "wb") as file:
                 for chunk in chunks:
                     hashed.update(chunk)
-                    self._asked(file.write, chunk)
+                    self.asked(file.write, chunk)
             if hashed.hexdigest() != sha256:
                 raise ValueError("the bytes of a blob have another hash than it was said to have")
-            self._asked(self._files.cp_file, self._path(new), self._path(self._blob(sha256)))
+            self.asked(self.files.cp_file, self.path(new), self.path(self._blob(sha256)))
         finally:
-            self._remove(new)
+            self.remove(new)
 
     def blob(self, sha256: str) -> Iterator[bytes]:
-        path, at = self._path(self._blob(sha256)), 0
-        size = self._asked(self._files.size, path)
+        path, at = self.path(self._blob(sha256)), 0
+        size = self.asked(self.files.size, path)
         while at < size:
-            piece = bytes(self._asked(self._files.cat_file, path, start=at, end=min(size, at + PIECE_BYTES)))
+            piece = bytes(self.asked(self.files.cat_file, path, start=at, end=min(size, at + PIECE_BYTES)))
             if not piece:
                 return
             yield piece
             at += len(piece)
 
     def blobs(self) -> list[str]:
-        return sorted(filter(_SHA256.fullmatch, self._names("blobs")))
+        return sorted(filter(_SHA256.fullmatch, self.names("blobs")))
 
     def drop_blob(self, sha256: str) -> None:
-        self._remove(self._blob(sha256))
+        self.remove(self._blob(sha256))
         self.spare_blob(sha256)
 
     def note_blob(self, sha256: str) -> bool:
-        return not self._create(f"idle/{sha256}", b"-")
+        return not self.create(f"idle/{sha256}", b"-")
 
     def spare_blob(self, sha256: str) -> None:
-        self._remove(f"idle/{sha256}")
+        self.remove(f"idle/{sha256}")
 
     def free_bytes(self) -> int | None:
         return None
 
     def close(self) -> None:
-        self._beginnings.clear()
+        self.beginnings.clear()
 
     def _claim(self, claim: Claimed, kind: str = "claim") -> str:
         return f"sessions/{claim.session_id}/{kind}-{claim.epoch:010d}"
@@ -235,58 +232,6 @@ class Objects:
 
     def _blob(self, sha256: str) -> str:
         return f"blobs/{sha256}"
-
-    def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
-
-    def _beginning(self, path: str) -> bytes:
-        """The first bytes of an object, which never change; of a small one that is all."""
-        if path not in self._beginnings:
-            self._beginnings[path] = bytes(self._asked(self._files.cat_file, path, start=0, end=BEGINNING_BYTES))
-            while len(self._beginnings) > BEGINNINGS:
-                self._beginnings.popitem(last=False)
-        return self._beginnings[path]
-
-    def _create(self, name: str, data: bytes) -> bool:
-        """Whether it was made: there was none."""
-        try:
-            self._asked(self._files.pipe_file, self._path(name), data, mode="create")
-        except FileExistsError:
-            return False
-        return True
-
-    def _remove(self, name: str) -> None:
-        with suppress(FileNotFoundError):
-            self._asked(self._files.rm_file, self._path(name))
-
-    def _exists(self, name: str) -> bool:
-        try:
-            self._asked(self._files.info, self._path(name))
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _names(self, directory: str) -> list[str]:
-        return [name for name, _ in self._listed(directory)]
-
-    def _listed(self, directory: str) -> list[tuple[str, int]]:
-        """Names and sizes of what is in a directory; those of further directories too."""
-        try:
-            found = self._asked(self._files.ls, self._path(directory), detail=True)
-        except FileNotFoundError:
-            return []
-        rows = ((str(row["name"]).rstrip("/"), int(row["size"] or 0)) for row in found)
-        own = self._path(directory).rpartition("/")[2]
-        return [(name, size) for path, size in rows if (name := path.rpartition("/")[2]) != own]
-
-    def _asked(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """What fsspec answers. Its packages raise what their services' libraries do: that becomes an OSError."""
-        try:
-            return function(*arguments, **options)
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(errno.EIO, f"the object store's client raised {type(error).__name__}") from error
 
 
 def objects_at(url: str, faults: Callable[[str], None]) -> Objects:
