@@ -28,6 +28,7 @@ MAY_IMPORT: Final = {
         "doors",
         "front",
         "kernel",
+        "notebook",
         "policy",
         "server",
         "session",
@@ -227,6 +228,7 @@ FRONT_IMPORTS: Final = {"_frozen_importlib_external", "_signal", "_socket", "fcn
 the type checker alone is never run."""
 
 BROAD_EDGES: Final = {
+    "cluster/node/host.py",
     "cluster/shared/committing.py",
     "doors/calling/functions.py",
     "server/tools.py",
@@ -239,9 +241,10 @@ BROAD_EDGES: Final = {
     "in_kernel/snapshots/taking.py",
     "in_kernel/display_text/tracebacks.py",
 }
-"""Where an `except Exception` may end an exception: a function of a program, the tool edge, a line of stdin, a question
-to a backend, the session's reaper, the threads of the record and of the shared store, and in the kernel where a value's
-own code runs: what it shows in the record, an expression that a client asks for, its pickling, its text."""
+"""Where an `except Exception` may end an exception: a router's call of a node, which would have it pickled, a function
+of a program, the tool edge, a line of stdin, a question to a backend, the session's reaper, the threads of the record
+and of the shared store, and in the kernel where a value's own code runs: what it shows in the record, an expression
+that a client asks for, its pickling, its text."""
 
 LAST_WORDS: Final = {"in_kernel/launch.py", "in_kernel/fork_server.py"}
 """Where a kernel that cannot start says why, whatever it was, and ends."""

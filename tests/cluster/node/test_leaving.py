@@ -1,0 +1,79 @@
+"""How sessions go from a node: released, drained, and what a node says that takes none."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from rlm_kernel_mcp.errors import NoRoom, SessionBusy, SessionMoved, SessionNotFound
+from tests.cluster.node.nodes import here
+from tests.sessions import until
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_node_is_drained_as_its_steps_end(short_dir: Path) -> None:
+    async def main() -> None:
+        async with here(short_dir, "old", "new") as (old, new):
+            idle, busy = await old.opened(), await old.opened()
+            await old.step(idle, "x = 1")
+            await old.data("rlm_run_repl", session_id=busy, code="y = 2\nwhile True: pass", wait_ms=0)
+            await old.host.drain()
+            assert old.host.held == (busy,)
+            assert (await old.fullness()).draining
+            with pytest.raises(NoRoom):
+                await old.opened()
+            with pytest.raises(SessionMoved):
+                await old.step(idle, "x")
+            with pytest.raises(SessionBusy):
+                await old.release(busy)
+            await old.data("rlm_interrupt", session_id=busy)
+            await until(lambda: not old.host.held)
+            await asyncio.gather(new.adopt(idle, 2), new.adopt(busy, 2))
+            assert (await new.step(idle, "x"))["result"] == "1"
+            assert (await new.step(busy, "y"))["result"] == "2"
+
+    asyncio.run(main())
+
+
+def test_a_released_session_leaves_nothing_on_its_node(short_dir: Path) -> None:
+    async def main() -> None:
+        async with here(short_dir, "one") as (one,):
+            session_id = await one.opened("a context that only this session has")
+            await one.step(session_id, "x = 1")
+            await one.release(session_id)
+            fullness = await one.fullness()
+            assert (fullness.sessions, fullness.live_kernels) == (0, 0)
+            assert not list(one.registry.settings.state_dir.glob(f"snapshots/{session_id}*"))
+            assert not one.registry.store.knows(session_id)
+            await one.adopt(session_id, 2)
+            report = await one.step(session_id, "(x, context)")
+            assert report["result"] == "(1, 'a context that only this session has')"
+
+    asyncio.run(main())
+
+
+def test_a_node_adopts_no_session_that_the_cluster_does_not_have(short_dir: Path) -> None:
+    async def main() -> None:
+        async with here(short_dir, "one") as (one,):
+            with pytest.raises(SessionNotFound):
+                await one.adopt("s_nobodys", 2)
+            with pytest.raises(SessionMoved):
+                await one.step("s_nobodys", "1")
+
+    asyncio.run(main())
+
+
+def test_what_a_killed_node_left_on_its_disk_is_removed_by_the_next(short_dir: Path) -> None:
+    async def main() -> None:
+        left = short_dir / "state" / "nodes" / "one-0badcafe"
+        left.mkdir(parents=True)
+        left.with_name(f"{left.name}.lock").touch()
+        async with here(short_dir, "one"), here(short_dir, "one"):
+            assert not left.exists()
+            assert len(list(left.parent.glob("one-*.lock"))) == 2  # those that live keep theirs
+        assert not list(left.parent.iterdir())
+
+    asyncio.run(main())
