@@ -234,10 +234,11 @@ def environ_of(directory: Path, name: str, **variables: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def started(directory: Path, name: str, **variables: str) -> AsyncIterator[RemoteNode]:
-    """A node whose shared store and state lie below a directory."""
+async def started(directory: Path, name: str, *, behind_s: int = 0, **variables: str) -> AsyncIterator[RemoteNode]:
+    """A node whose shared store and state lie below a directory. `behind_s`: how much its clock is late."""
     socket = str(directory / f"{name}.socket")
-    told = json.dumps({"environ": environ_of(directory, name, **variables), "socket": socket})
+    environ = environ_of(directory, name, **variables)
+    told = json.dumps({"environ": environ, "socket": socket, "behind_s": behind_s})
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.cluster.node.program", told), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
