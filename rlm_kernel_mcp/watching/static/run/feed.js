@@ -1,10 +1,10 @@
-// All cards, of which those near the window are in the document. Is: chunks of 40; one that is away from the window is a gap
+// All cards, of which those near the window are in the document. Is: chunks of 16; one that is away from the window is a gap
 // of its height, and what is read stays where it is. Is not: a choice of what is shown. Above: `views/steps.js`.
 import { hasFocus, make } from "../ground/dom.js";
 import { card } from "./cards.js";
 import { inOrder } from "./record.js";
 
-const CHUNK = 40;
+const CHUNK = 16; // drawn at once, which must not take a frame
 const NEAR = "1200px 0px";
 const CARD_PX = 180; // until one chunk was measured
 const OUTLINED_PX = 34;

@@ -1,5 +1,6 @@
-// Find in all steps, also in those that are not drawn. Is: a search of the data, with an exact count, which goes round. Is
-// not: the browser's own find, which sees what is drawn. Texts that are cut are searched at their ends, and that is said.
+// Find in all steps, also in those that are not drawn. Is: a search of the data, with an exact count, which goes round, and
+// which lets the page go on while there are many. Is not: the browser's own find, which sees what is drawn. Texts that are
+// cut are searched at their ends, and that is said.
 // Above: `views/steps.js`.
 import { make } from "../ground/dom.js";
 import { count } from "../ground/words.js";
@@ -7,6 +8,8 @@ import { titleOf } from "../run/cards.js";
 
 const FIELDS = ["code", "stdout", "stderr", "result"];
 const MARKS = 500;
+const TURN_MS = 4; // of a search, after which the page has its turn
+const AT_LEAST = 64; // events in a turn, so that a short run is searched in one
 
 const textsOf = (event) => [
   ...FIELDS.map((field) => event[field]),
@@ -30,7 +33,7 @@ const isCut = (event) => textsOf(event).some((text) => text?.cut);
 export class Find {
   /** `events`: those that are shown. `go` shows one, and returns its card. */
   constructor({ events, go }) {
-    Object.assign(this, { events, go, texts: new WeakMap(), found: [], at: -1, words: "" });
+    Object.assign(this, { events, go, texts: new WeakMap(), found: [], at: -1, words: "", asked: 0, wanted: 0 });
     this.said = make("output.found", { "aria-live": "polite", for: "find" });
     this.input = make("input", {
       type: "search",
@@ -57,18 +60,33 @@ export class Find {
     }
     if (event.key !== "Enter") return;
     event.preventDefault();
+    const by = event.shiftKey ? -1 : 1;
     if (this.words !== this.input.value.trim().toLowerCase()) this.#look();
-    else this.#move(event.shiftKey ? -1 : 1);
+    else if (this.isLooking) this.wanted += by;
+    else this.#move(by);
   }
 
   #look() {
     this.words = this.input.value.trim().toLowerCase();
-    const events = this.events();
-    this.found = this.words ? events.filter((event) => this.#textOf(event).includes(this.words)) : [];
-    this.isPart = this.words !== "" && events.some(isCut);
-    this.at = -1;
-    if (this.found.length) this.#move(1);
-    else this.#say();
+    Object.assign(this, { found: [], at: -1, wanted: 0, isPart: false, isLooking: true });
+    this.asked += 1;
+    this.#search(this.words ? [...this.events()] : [], 0, this.asked);
+  }
+
+  /** From one event on, until it is the page's turn. The first that is found is shown at once. */
+  #search(events, from, asked) {
+    if (asked !== this.asked) return; // other words are looked for by now
+    const until = performance.now() + TURN_MS;
+    let at = from;
+    for (; at < events.length && (at - from < AT_LEAST || performance.now() < until); at += 1) {
+      if (this.#textOf(events[at]).includes(this.words)) this.found.push(events[at]);
+      this.isPart ||= isCut(events[at]);
+    }
+    this.isLooking = at < events.length;
+    if (this.isLooking) setTimeout(() => this.#search(events, at, asked));
+    if (this.at < 0) this.#move(1);
+    if (!this.isLooking && this.wanted) this.#move(this.wanted);
+    this.#say();
   }
 
   #textOf(event) {
@@ -79,19 +97,16 @@ export class Find {
   #move(by) {
     const many = this.found.length;
     if (!many) return;
-    this.at = (this.at + by + many) % many; // after the last comes the first
+    this.at = (((this.at + by) % many) + many) % many; // after the last comes the first
     const node = this.go(this.found[this.at], { moves: false });
     this.#say();
     if (node) mark(node, this.words);
   }
 
   #say() {
-    const place = this.found.length
-      ? `${count(this.at + 1)} of ${count(this.found.length)}`
-      : this.words
-        ? "nothing found"
-        : "";
-    this.said.textContent = place;
+    const many = this.found.length;
+    const said = many ? `${count(this.at + 1)} of ${count(many)}` : this.words ? "nothing found" : "";
+    this.said.textContent = this.isLooking ? "" : said; // who listens hears one count, which is exact
     this.said.title = this.isPart ? "Texts that are cut were searched at their ends alone." : "";
     if (!this.words) mark(null, "");
   }
