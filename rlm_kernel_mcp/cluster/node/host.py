@@ -1,8 +1,8 @@
 """A node of a cluster: a registry as at home, whose sessions others can have, and no more of a cluster than that.
 
 Is: what a router asks of a node: calls, adoption, release, how full it is, draining; and its beginning and end. Is not:
-what carries the asking, where sessions go (`cluster/router/`), or what an answer
-waits for (`replication.py`). Above: those. Below: `calls.py`, `moves.py`, `replication.py`, `session/registry.py`.
+what carries the asking, where sessions go (`cluster/router/`), or what an answer waits for (`replication.py`). Above:
+those who carry it. Below: `calls.py`, `moves.py`, `replication.py`, `session/registry.py`.
 
 It takes a router at its word: only who has the cluster's token gets to it. Of kernels it believes no more than at home.
 """
@@ -98,11 +98,12 @@ class NodeHost:
             most = self._settings.max_sessions
             registry = await module.Registry.open(self._settings, KernelSlots(most), durable=replication)
             ends.push_async_callback(registry.close)
-            ends.callback(replication.close)
+            ends.push_async_callback(replication.close)
             carrying = replication.parts = Carrying(registry)
             await carrying.begin()
             moves = NodeMoves(name, registry, replication, self._shared)
             ends.push_async_callback(moves.close)
+            moves.watch(self._settings.idle_timeout_s)
             self._parts = _Open(registry, moves, replication, walls)
             self._ends = ends.pop_all()
 

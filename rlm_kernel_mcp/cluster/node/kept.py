@@ -7,6 +7,7 @@ Above: `replication.py`. Below: errors, `cluster/shared/protocol.py`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Kept:
     failed: RlmError | None = None
     """Why the last append failed; it is tried again."""
     work: asyncio.Task[None] | None = None
+    used_at_s: float = field(default_factory=time.monotonic)
+    """When somebody asked for it last."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at each end of an append, and made anew."""
 

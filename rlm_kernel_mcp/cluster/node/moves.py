@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.cluster.contexts.placing import placed
@@ -42,6 +42,8 @@ AT_ONCE: Final = 8
 LOOK_S: Final = 0.25
 """Between two looks of a drain for sessions whose steps have ended."""
 END_S: Final = 60.0
+IDLE_LOOK_S: Final = 30.0
+"""Between two looks for sessions that nobody uses."""
 
 
 class NodeMoves:
@@ -140,12 +142,7 @@ class NodeMoves:
 
         async def released(session_id: str) -> None:
             async with room:
-                try:
-                    await self.release(session_id)
-                except SessionMoved:
-                    pass  # it has gone in another way
-                except RlmError as error:
-                    log.info("session %s stays for now: %s", session_id, error.message)
+                await self._released(session_id)
 
         while held := self._replication.held:
             await asyncio.gather(*map(released, held))
@@ -153,9 +150,32 @@ class NodeMoves:
             await asyncio.sleep(LOOK_S)
         first.set()
 
+    async def _released(self, session_id: str) -> None:
+        """Release a session if that can be done now."""
+        try:
+            await self.release(session_id)
+        except SessionMoved:
+            pass  # it has gone in another way
+        except RlmError as error:
+            log.info("session %s stays for now: %s", session_id, error.message)
+
+    def watch(self, idle_timeout_s: float) -> None:
+        """From now on, release what nobody has asked for in so long: it is in the store, and room is short here."""
+        self._begin(self._watched(idle_timeout_s), "watch over sessions that nobody uses")
+
+    async def _watched(self, idle_timeout_s: float) -> None:
+        while True:
+            await asyncio.sleep(IDLE_LOOK_S)
+            for session_id in self._replication.unused(idle_timeout_s):
+                if not self._registry.has(session_id):  # else its kernel goes first
+                    await self._released(session_id)
+
     def end_soon(self, session_id: str) -> None:
         """Another node has taken a session over: end its kernel here, and forget it."""
-        task = asyncio.create_task(self._ended(session_id), name=f"end of {session_id} here")
+        self._begin(self._ended(session_id), f"end of {session_id} here")
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

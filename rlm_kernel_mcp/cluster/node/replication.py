@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -47,6 +48,8 @@ OPEN_S: Final = 30.0
 """How long the opening of a session waits for the store."""
 RELEASE_S: Final = 60.0
 """How long a release waits for values to be in the store."""
+CLOSE_S: Final = 5.0
+"""How long the end of a node waits for what is on its way."""
 BEGUN_S: Final = 0.05
 """A step that runs longer than this is told to the store before its end."""
 
@@ -89,6 +92,12 @@ class Replication:
             raise not_here(session_id, self._cluster.node)
         if kept.moved is not None:
             raise moved_again(kept.moved)
+        kept.used_at_s = time.monotonic()
+
+    def unused(self, for_s: float) -> list[str]:
+        """The sessions that nobody has asked for in so many seconds."""
+        since_s = time.monotonic() - for_s
+        return [kept.session_id for kept in self._sessions.values() if kept.used_at_s < since_s]
 
     def begun(self, session_id: str) -> None:
         """Have the store know of a step that takes a while; of a short one its end comes as soon, and is enough."""
@@ -126,8 +135,11 @@ class Replication:
         finally:
             kept.is_leaving = False
 
-    def close(self) -> None:
-        """The node ends: nothing more is appended."""
+    async def close(self) -> None:
+        """The node ends: what is on its way may still come, and nothing more is appended."""
+        works = [kept.work for kept in self._sessions.values() if kept.work is not None and kept.is_behind]
+        if works:
+            await asyncio.wait(works, timeout=CLOSE_S)
         for session_id in self.held:
             self.forget(session_id)
 

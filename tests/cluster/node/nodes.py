@@ -67,6 +67,14 @@ class Asking:
         session_id: str = (await self.data("rlm_init_context", context_text=text, **AMPLE))["session_id"]
         return session_id
 
+    async def lost_step(self, session_id: str, code: str) -> dict[str, Any]:
+        """The report of a step that was in flight on a node that is lost."""
+        asked = Asked({"session_id": session_id, "code": code}, is_lost=True)
+        body: dict[str, Any] = Answer(await self.call("tool:rlm_run_repl", asked.text())).value()["structuredContent"]
+        assert body["ok"], body
+        data: dict[str, Any] = body["data"]
+        return data
+
     async def step(self, session_id: str, code: str) -> dict[str, Any]:
         """A step's report."""
         return await self.data("rlm_run_repl", session_id=session_id, code=code, wait_ms=int(WAIT_S * 1000))
@@ -234,10 +242,10 @@ def environ_of(directory: Path, name: str, **variables: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def started(directory: Path, name: str, *, behind_s: int = 0, **variables: str) -> AsyncIterator[RemoteNode]:
+async def started(directory: Path, name: str, *, behind_s: int = 0) -> AsyncIterator[RemoteNode]:
     """A node whose shared store and state lie below a directory. `behind_s`: how much its clock is late."""
     socket = str(directory / f"{name}.socket")
-    environ = environ_of(directory, name, **variables)
+    environ = environ_of(directory, name)
     told = json.dumps({"environ": environ, "socket": socket, "behind_s": behind_s})
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.cluster.node.program", told), cwd=ROOT, stdout=asyncio.subprocess.PIPE
@@ -264,10 +272,8 @@ async def started(directory: Path, name: str, *, behind_s: int = 0, **variables:
 
 
 @asynccontextmanager
-async def cluster(
-    directory: Path, names: Sequence[str] = ("n0", "n1", "n2"), **variables: str
-) -> AsyncIterator[list[RemoteNode]]:
+async def cluster(directory: Path, names: Sequence[str] = ("n0", "n1", "n2")) -> AsyncIterator[list[RemoteNode]]:
     """Several."""
     async with AsyncExitStack() as ends:
-        starting = (ends.enter_async_context(started(directory, name, **variables)) for name in names)
+        starting = (ends.enter_async_context(started(directory, name)) for name in names)
         yield await asyncio.gather(*starting)
