@@ -20,6 +20,7 @@ from typing import Final
 
 from rlm_kernel_mcp import __version__
 from rlm_kernel_mcp.commands.inherited import drop, settle, working_directory
+from rlm_kernel_mcp.commands.parsing.clusters import add_cluster
 from rlm_kernel_mcp.commands.parsing.lab import add_lab
 from rlm_kernel_mcp.commands.parsing.notebooks import add_notebook
 from rlm_kernel_mcp.commands.parsing.sessions import add_sessions, directory
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_watch(commands, _watch)
     add_notebook(commands, _run_notebook)
     add_lab(commands, _lab)
+    add_cluster(commands, _cluster)
     return parser
 
 
@@ -265,6 +267,12 @@ def _lab(options: argparse.Namespace) -> int:
 
     how = {"port": options.port, "browser": options.browser, "only_print": options.only_print}
     return lab(_settings(), os.environ, **how)
+
+
+def _cluster(options: argparse.Namespace) -> int:
+    from rlm_kernel_mcp.commands.clustering.actions import act
+
+    return act(_settings(), os.environ, options)
 
 
 def _refuse_closed(closed: AbstractSet[str]) -> int:

@@ -162,7 +162,7 @@ WAITS: Final = {
 }
 
 THIRD_PARTY: Final = {
-    "cluster": {"fsspec", "mcp"},
+    "cluster": {"fsspec", "mcp", "ray"},
     "commands": {"IPython", "jupyter_client", "jupyter_console", "prompt_toolkit", "rich", "traitlets"},
     "host": {"anyio"},
     "server": {"anyio", "mcp", "pydantic", "pydantic_core"},
@@ -209,6 +209,7 @@ READS_ITS_PROCESS: Final = {
     "__main__.py": "as the next",
     "cli.py": "the command line is its process's own client",
     "cluster/place.py": "Ray reads its settings there alone",
+    "cluster/ray_actors.py": "a node's process is its own: what its machine has, less what `cluster up` has said",
     "doors/program.py": "a program is its own client",
     "doors/through_host.py": "as above: whether it wants a host",
     "front/becoming.py": "as the next: what the server that it becomes is told",
@@ -229,6 +230,7 @@ the type checker alone is never run."""
 
 BROAD_EDGES: Final = {
     "cluster/node/host.py",
+    "cluster/ray_actors.py",
     "cluster/shared/committing.py",
     "doors/calling/functions.py",
     "server/tools.py",

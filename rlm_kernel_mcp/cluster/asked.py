@@ -1,8 +1,7 @@
 """What crosses between a router and the actor of a node: bytes, which Ray carries as they are, with nothing pickled.
 
 Is: a verb and its texts to bytes and back, an answer or an error to bytes and back, and what all nodes of a cluster are
-told. Is not: what the texts say (`node/messages.py`), nor Ray. Above: what carries calls by Ray. Below: `doors/wire/`,
-errors.
+told. Is not: what the texts say (`node/messages.py`), nor Ray. Above: `ray_actors.py`. Below: `doors/wire/`, errors.
 """
 
 from __future__ import annotations
@@ -58,9 +57,9 @@ def asked(said: bytes) -> tuple[str, list[str]]:
     return verb, texts
 
 
-def gave(text: str | None) -> bytes:
+def gave(text: str) -> bytes:
     """What a call gave."""
-    return GAVE + _bytes_of(text or "")
+    return GAVE + _bytes_of(text)
 
 
 def failed(error: RlmError) -> bytes:

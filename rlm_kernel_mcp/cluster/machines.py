@@ -1,7 +1,7 @@
 """Which machines of a cluster are to have sessions, and what they are called.
 
-Is: the rows that Ray lists of its machines, to those that are meant, and to names. Is not: Ray. Above: what carries
-calls by Ray. Below: the standard library.
+Is: the rows that Ray lists of its machines, to those that are meant, and to names. Is not: Ray.
+Above: `ray_actors.py`. Below: the standard library.
 """
 
 from __future__ import annotations

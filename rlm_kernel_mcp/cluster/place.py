@@ -1,7 +1,8 @@
 """Where the cluster is of which this process is to be a part, and the file with the token that lets it in.
 
 Is: an address and a path, from the environment or from what `cluster up` has left in the state directory, and the
-variables by which Ray is told of the token. Is not: Ray. Above: whoever joins a cluster. Below: errors.
+variables by which Ray is told of the token. Is not: Ray (`ray_actors.py`). Above: `joining.py`, the commands of
+clusters. Below: errors.
 """
 
 from __future__ import annotations

@@ -22,10 +22,6 @@ def test_what_a_call_gives_comes_out_as_it_went_in(text: str) -> None:
     assert given(gave(text)) == text
 
 
-def test_a_call_that_gives_nothing_gives_an_empty_text() -> None:
-    assert given(gave(None)) == ""
-
-
 @pytest.mark.parametrize("error", [SessionMoved("to node-2"), SessionNotFound("no s_1", "Look."), InternalError("x")])
 def test_an_error_is_the_same_at_the_other_end(error: RlmError) -> None:
     with pytest.raises(type(error)) as raised:
