@@ -14,6 +14,8 @@ from rlm_kernel_mcp.session.account import Account
 from rlm_kernel_mcp.session.carrying.durable import Durable, Progress
 from rlm_kernel_mcp.session.kernels.session_kernel import SessionKernel
 from rlm_kernel_mcp.session.reports import StepReport
+from rlm_kernel_mcp.session.steps.delivery import NAMES_CHARS_MAX, fitting
+from rlm_kernel_mcp.text.wording import counted
 
 A = TypeVar("A")
 
@@ -38,4 +40,12 @@ async def acknowledged(durable: Durable | None, session: InUse, answer: A) -> A:
     if durable is None:
         return answer
     names = await durable.kept(progress_of(session))
-    return replace(answer, not_durable=names) if names and isinstance(answer, StepReport) else answer
+    return _naming(answer, names) if names and isinstance(answer, StepReport) else answer  # type: ignore[return-value]
+
+
+def _naming(report: StepReport, names: tuple[str, ...]) -> StepReport:
+    """A report with these names, safe to show; those that are too many are counted."""
+    shown, _ = fitting(names, NAMES_CHARS_MAX)
+    left = len(names) - len(shown)
+    more = f"{counted(left, 'more name')} {'is' if left == 1 else 'are'} not durable yet." if left else ""
+    return replace(report, not_durable=shown, note=" ".join(filter(None, (report.note, more))) or None)

@@ -84,7 +84,7 @@ class StepReports:
         index = self._account.counters.step_index
         rows = await in_reader(lambda: self._journal.events(index, index))
         found = any((row.action, row.result_status, row.code) == ("run_repl", "unknown", code) for row in rows)
-        if not found and self._account.admit(len(code)) is None:
+        if not found and not self._states.is_finalized and self._account.admit(len(code)) is None:
             index = self._account.begin_step()
             row_id = self._journal.step_begins(index, code, self._account)
             self._journal.step_ended(row_id, Outcome("unknown", 0), self._account)

@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.session.carrying.durable import Progress
 from rlm_kernel_mcp.session.snapshots.carried import ChangedValues, Frame, Look, SentValues, changed
-from rlm_kernel_mcp.store.carrying.following import Mark
+from rlm_kernel_mcp.store.carrying.following import AGAIN, Mark
 from rlm_kernel_mcp.store.store import Store
 
 NAMES_MAX: Final = 2_000
 """Of the names that others lack: a kernel keeps no more."""
+DISK_S: Final = 10.0
+"""How long this node's own disk is waited for."""
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +57,23 @@ async def added(store: Store, progress: Progress, sent: Sent, *, within_s: float
     `within_s`: how long the snapshot of its last step is waited for; where it takes longer, no value goes. `bytes_max`:
     of values; what is beyond stays behind, the largest ones.
 
-    Raises: SessionBusy: the record cannot be read.
+    Raises: SessionBusy: the record cannot be read, or not in time.
     """
-    rows = await asyncio.to_thread(store.following.changed, progress.session_id, sent.mark)
+    try:
+        async with asyncio.timeout(DISK_S):
+            rows = await asyncio.to_thread(store.following.changed, progress.session_id, sent.mark)
+    except TimeoutError:
+        raise SessionBusy(
+            f"The record of session {progress.session_id} could not be read within {DISK_S:.0f} s: the disk of the "
+            "session store does not answer.",
+            AGAIN,
+        ) from None
     look = await progress.snapshots.look(within_s)
     values = None
     if look is not None:
-        try:
-            values = await asyncio.to_thread(_changed, look, sent.values, bytes_max)
-        finally:
-            look.close()
+        with suppress(TimeoutError):  # the thread closes what it reads, whenever it ends
+            async with asyncio.timeout(DISK_S):
+                values = await asyncio.to_thread(_changed, look, sent.values, bytes_max)
     lacking = _lacking(progress, look, values)
     frames = () if values is None else values.frames
     now = Sent(sent.values if values is None else values.sent, rows.mark)
@@ -75,6 +86,8 @@ def _changed(look: Look, sent: SentValues, bytes_max: int) -> ChangedValues | No
     except OSError as error:
         log.warning("the values of a session cannot be read for others: %s", error)
         return None
+    finally:
+        look.close()
 
 
 def _lacking(progress: Progress, look: Look | None, values: ChangedValues | None) -> tuple[str, ...]:

@@ -215,13 +215,13 @@ def _shown_loss(loss: LossReport | None, max_chars: int = LOST_CHARS_MAX) -> Los
     limit = max(LOST_CHARS_MIN, min(LOST_CHARS_MAX, max_chars))
     reason = cut_text(loss.reason, min(REASON_CHARS_MAX, limit // 2), "rlm_get_trace has it").text
     left = limit - len(reason)
-    back, back_chars = _fitting(loss.restored, int(left * RESTORED_SHARE))
+    back, back_chars = fitting(loss.restored, int(left * RESTORED_SHARE))
     gone = _fitting_rows(loss.names, left - back_chars)
     more_gone, more_back = len(loss.names) - len(gone), len(loss.restored) - len(back)
     return LossReport(reason, gone, back, loss.more_lost + more_gone, loss.more_restored + more_back)
 
 
-def _fitting(names: tuple[str, ...], room: int) -> tuple[tuple[str, ...], int]:
+def fitting(names: tuple[str, ...], room: int) -> tuple[tuple[str, ...], int]:
     """The first of some names that fit, safe, and the characters that they take."""
     shown: list[str] = []
     used = 0

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from rlm_kernel_mcp.errors import SessionBusy
-from rlm_kernel_mcp.store.carrying.rows import Value, damaged, row_of
+from rlm_kernel_mcp.store.carrying.rows import KEYS, Value, damaged, row_of
 from rlm_kernel_mcp.store.database.database import Database
 from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.store.database.records import (
@@ -83,8 +83,11 @@ class Bringing:
             try:
                 with transaction(connection):
                     delete_session(connection, session_id)
+                    known = {table: _columns(connection, table) for table in KEYS}
                     for table, row in rows:
-                        _insert(connection, session_id, table, row)
+                        if unknown := sorted(row.keys() - known[table]):
+                            raise damaged(session_id, f"{table} have no {unknown[0][:100]!r} in this version")
+                        _insert(connection, table, row)
                     _change(connection, session_id, changes, of_unended)
             except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
                 if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError):
@@ -98,10 +101,11 @@ def _refused(session_id: str, why: str) -> SessionBusy:
     return SessionBusy(f"Session {session_id} cannot be taken over by this node: {why}", AGAIN)
 
 
-def _insert(connection: sqlite3.Connection, session_id: str, table: str, row: dict[str, Value]) -> None:
-    known = {str(column[1]) for column in connection.execute(f"PRAGMA table_info({table})")}
-    if unknown := sorted(row.keys() - known):
-        raise damaged(session_id, f"{table} have no {unknown[0][:100]!r} in this version of rlm-kernel-mcp")
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {str(column[1]) for column in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: dict[str, Value]) -> None:
     columns, marks = ", ".join(row), ", ".join("?" * len(row))
     connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", [*row.values()])  # noqa: S608 (known names)
 

@@ -205,6 +205,18 @@ def test_contexts_that_changed_and_hashes_that_came_later_are_told_where_there_a
     assert "contexts" not in data_of(responses.final(replace(final, hashes={}), "json"))
 
 
+def test_what_is_not_durable_is_told_where_there_is_any() -> None:
+    """In either form; an answer at home has no such field, and one of a lost node says so in words."""
+    report = reports.StepReport("unknown", 3, 0, reports.Left(1, 2, 3), not_durable=("big", "a`b"))
+    assert data_of(responses.step(report, "json"))["not_durable"] == ["big", "a`b"]
+    page = text_of(responses.step(report, "markdown"))
+    assert page.startswith("Step 3: its node was lost; whether it ran is not known, and it is not run again.")
+    assert "Not durable yet, and lost if this node is lost now: `big`, `` a`b ``." in page
+    home = replace(report, status="ok", not_durable=())
+    assert "not_durable" not in data_of(responses.step(home, "json"))
+    assert "durable" not in text_of(responses.step(home, "markdown"))
+
+
 def test_a_listed_session_tells_its_context_in_an_object_of_its_own() -> None:
     """As the contract has it."""
     row = reports.SessionSummary("s_1", "idle", "a", "b", 2, "text", 9, reports.Counters(2, 3, 4))

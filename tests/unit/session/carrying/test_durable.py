@@ -108,6 +108,17 @@ async def test_what_others_cannot_have_yet_is_named(kept: Fakes, elsewhere: Else
     assert (await session.end_of(1)).not_durable == ()
 
 
+async def test_names_are_shown_safe_and_within_bounds(kept: Fakes, elsewhere: Elsewhere) -> None:
+    """They are the code's choice; those that are too many are counted."""
+    session, _ = await kept.open()
+    elsewhere.names = ("\x1b[31m", *(f"name_{n:04}" for n in range(1_000)))
+    report = await session.ok("x = 1")
+    assert "\x1b" not in "".join(report.not_durable)
+    assert sum(map(len, report.not_durable)) <= 2_500
+    assert report.note is not None
+    assert report.note.endswith(f"{1_001 - len(report.not_durable)} more names are not durable yet.")
+
+
 CALLS: dict[str, Callable[[SessionDriver], Awaitable[object]]] = {
     "a step": lambda session: session.ok("x = 2"),
     "a running step": lambda session: session.begin(FOREVER),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.errors import RlmError, SessionBusy, SessionMoved
+from rlm_kernel_mcp.session.carrying import outgoing
 from rlm_kernel_mcp.session.carrying.outgoing import Sent
+from rlm_kernel_mcp.store.carrying.following import ChangedRows, Mark
 from tests.cancelling import held_by
 from tests.fake_kernel import FOREVER, Fakes, fake_registry
 from tests.kernel.carrying.keeping import Keeper, Shared
@@ -224,3 +227,25 @@ async def test_a_step_that_still_runs_is_known_to_have_begun(nodes: Nodes) -> No
     report = await session.begin(FOREVER)
     await second.take_over(session.session_id)
     assert (await at(two, session).end_of(report.step_index)).status == "unknown"
+
+
+async def test_a_disk_that_does_not_answer_keeps_no_call_for_long(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and the step is there once the disk is."""
+    one, _, _, _ = nodes
+    session, _ = await one.open()
+    answers = threading.Event()
+    changed = one.registry.store.following.changed
+
+    def slow(session_id: str, mark: Mark) -> ChangedRows:
+        answers.wait()
+        return changed(session_id, mark)
+
+    monkeypatch.setattr(one.registry.store.following, "changed", slow)
+    monkeypatch.setattr(outgoing, "DISK_S", 0.01)
+    with pytest.raises(SessionBusy, match="does not answer"):
+        await session.ok("x = 1")
+    answers.set()
+    monkeypatch.setattr(outgoing, "DISK_S", 10)
+    assert (await session.end_of(1)).not_durable == ()
