@@ -84,6 +84,8 @@ class Channel:
         self._cancelled: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
         """By the loop whose thread alone touches its list; one that ends before its turn leaves the others theirs."""
         self._turn: tuple[asyncio.AbstractEventLoop, int] | None = None
+        self._head: tuple[str, Opts, bytes] = ("", {"batch": 0}, b"")
+        """Step and options of the questions that came last, and how their frame began: a loop has them all the time."""
         self.closed = False
 
     def new_batch(self) -> int:
@@ -114,7 +116,7 @@ class Channel:
         `whose`: where a thread waits for them, or the loop whose task does.
         """
         self._start()
-        head = f'{{"ask":{{"step":{_json(self._step_of())},"opts":{_json(opts)},"items":['.encode()
+        head = self._head_of(self._step_of(), opts)
         rows: list[tuple[Waiting, bytes]] = []
         size = 0
         for item in items:
@@ -133,6 +135,13 @@ class Channel:
         self._send(head, rows)
         # A child's thread may have something to do for the host before its answer comes.
         self._have_read(asked, whose if opts.get("kind") != "rlm" else None)
+
+    def _head_of(self, step: str, opts: Opts) -> bytes:
+        before, known, head = self._head
+        if step != before or opts is not known:
+            head = f'{{"ask":{{"step":{_json(step)},"opts":{_json(opts)},"items":['.encode()
+            self._head = step, opts, head
+        return head
 
     def _send(self, head: bytes, rows: list[tuple[Waiting, bytes]], *, more: bool = False) -> None:
         if not rows:

@@ -23,6 +23,8 @@ RECEIVED_BYTES: Final = 1 << 18
 OWN_BYTES: Final = 1 << 16
 """A thread that has asked one thing looks at so much of what has come; a longer answer is read by the other thread."""
 
+_read: Final = json.JSONDecoder().decode
+
 Row = list[Any]
 """Of an answer, as `questions_wire.py` has it."""
 
@@ -158,7 +160,7 @@ class Incoming:
         seen = self._wire.recv(OWN_BYTES, socket.MSG_PEEK)
         end = LENGTH_BYTES + int.from_bytes(seen[:LENGTH_BYTES], "big")
         if LENGTH_BYTES < end <= len(seen):
-            rows = json.loads(seen[LENGTH_BYTES:end].decode())["got"]
+            rows = _read(seen[LENGTH_BYTES:end].decode())["got"]
             if len(rows) == 1 and rows[0][0] == number and rows[0][1] is not None:
                 self._wire.recv(end)
                 self._give(rows)
@@ -192,7 +194,7 @@ class Incoming:
                 end = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "big")
                 if len(buffer) < end:
                     break
-                rows = json.loads(buffer[LENGTH_BYTES:end].decode())["got"]
+                rows = _read(buffer[LENGTH_BYTES:end].decode())["got"]
                 del buffer[:end]
                 self._give(rows)
             if not buffer:

@@ -18,7 +18,7 @@ from rlm_kernel_mcp.in_kernel.asking.calls import Call
 from rlm_kernel_mcp.in_kernel.asking.errors import HostCallError, SubcallError
 from rlm_kernel_mcp.in_kernel.asking.items import Item
 from rlm_kernel_mcp.in_kernel.explore.spans import Span
-from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX
+from rlm_kernel_mcp.questions_wire import ITEM_CHARS_MAX, Opts
 
 
 def host_call(name: str, /, **args: Any) -> Any:
@@ -50,7 +50,7 @@ def open_channel(content: Mapping[str, Any], passed: Callable[[], int]) -> Mappi
 def _call(name: str) -> Call:
     if not isinstance(name, str):
         raise TypeError(f"the name of a function must be a str, not {type(name).__name__}")
-    return Call(state.channel_to(name), {"batch": 0, "kind": "function"}, schema=None)
+    return Call(state.channel_to(name), _OPTS, schema=None)
 
 
 def _item(name: str, args: Mapping[str, Any]) -> Item:
@@ -77,14 +77,16 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} is none")
 
 
+_OPTS: Final[Opts] = {"batch": 0, "kind": "function"}
 _written: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
 """Made once: `json.dumps` makes one for each call."""
+_read: Final = json.JSONDecoder().decode
 
 
 def _value(got: Any) -> Any:
     if isinstance(got, SubcallError):
         raise HostCallError(got.message) if got.code == DECLINED else got
-    return json.loads(got)
+    return _read(got)
 
 
 DECLINED: Final = "declined"

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rlm_kernel_mcp.questions_wire import (
     BATCH_MAX,
@@ -35,6 +35,7 @@ from rlm_kernel_mcp.text.json_items import is_crowded
 ITEMS_MAX: Final = 4 * BATCH_MAX
 """Commas and brackets of a frame, outside of its texts: a forecast has three for each question. Of more none is read,
 also where they stand in what nobody looks at: the reading itself would hold up every other session."""
+_read: Final = json.JSONDecoder().decode
 _DIGEST: Final = re.compile(f"[0-9a-f]{{{DIGEST_CHARS}}}")
 
 
@@ -42,8 +43,7 @@ class FramesBroken(Exception):
     """The kernel sent what is no frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(NamedTuple):
     """How the questions of a frame are to be answered."""
 
     batch: int
@@ -54,8 +54,7 @@ class Wishes:
     of: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One question. How many characters it has is not checked here."""
 
     id: int
@@ -72,8 +71,7 @@ class Item:
         return len(self.prompt) + len(self.text or "") + self.coming
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     step: str
     wishes: Wishes
     items: tuple[Item, ...]
@@ -127,7 +125,7 @@ class QuestionReader:
         self._buffer = bytearray()
         self._last_id = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take what arrived."""
         self._buffer += data
 
@@ -150,7 +148,7 @@ class QuestionReader:
         if is_crowded(data, ITEMS_MAX):
             raise FramesBroken(f"a frame of more than {ITEMS_MAX:,} items")
         try:
-            return self._frame(json.loads(data.decode()))
+            return self._frame(_read(data.decode()))
         except RecursionError:
             raise FramesBroken("a frame that is nested too deep") from None
         except (ValueError, TypeError, KeyError, AttributeError):

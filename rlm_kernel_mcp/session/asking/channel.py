@@ -21,6 +21,9 @@ from rlm_kernel_mcp.session.answering.questions import Failed
 from rlm_kernel_mcp.session.asking.room import QuestionRoom
 from rlm_kernel_mcp.session.asking.sending import Row, Sender, framed, row_of
 
+RECEIVED_BYTES: Final = 1 << 16
+"""That are read at a time. asyncio's own way takes 256 KiB anew for each read, which costs more than all that a short
+question is looked at for: the system gives them and takes them back."""
 FRAMES_PER_TURN: Final = 16
 OUT_BYTES_MAX: Final = 8 << 20
 """Answers that wait to be written; beyond this nobody is asked any more."""
@@ -30,12 +33,13 @@ ROW_CHARS: Final = 100
 COSTLY: Final = f"its questions took more than {COST_S:.0f} s of the server's processor time"
 
 
-class KernelChannel(asyncio.Protocol):
+class KernelChannel(asyncio.BufferedProtocol):
     """One kernel's channel. Belongs to the event loop."""
 
     def __init__(self, room: QuestionRoom) -> None:
         self._room = room
         self._reader = QuestionReader()
+        self._received = memoryview(bytearray(RECEIVED_BYTES))
         self._cost = Cost(time.monotonic())
         self.sender = Sender(self.is_open)
         self._state: Literal["reading", "resting", "full"] = "reading"
@@ -106,9 +110,14 @@ class KernelChannel(asyncio.Protocol):
         self.sender.transport = transport
         transport.set_write_buffer_limits(high=OUT_BYTES_MAX)
 
-    def data_received(self, data: bytes) -> None:
-        """asyncio: bytes have come."""
-        self._reader.feed(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """asyncio: where bytes are to go."""
+        del sizehint
+        return self._received
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """asyncio: so many have come."""
+        self._reader.feed(self._received[:nbytes])
         if self._state == "reading":
             self._drain()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -90,9 +89,9 @@ def test_every_kind_of_frame_is_read() -> None:
         ForecastAsked(5, "s", PLAIN, ((digest, 2),)),
         Ask("s", PLAIN, (item(6, "", ""),)),
         Ask("s", PLAIN, (item(7, "p", None),), more=True),
-        Ask("s", replace(PLAIN, kind="rlm"), (item(8, "p", None),)),
+        Ask("s", PLAIN._replace(kind="rlm"), (item(8, "p", None),)),
         Ask("s", PLAIN, (item(9, "p", None),)),
-        Ask("s", replace(PLAIN, kind="function"), (item(10, "f", "what it is called with"),)),
+        Ask("s", PLAIN._replace(kind="function"), (item(10, "f", "what it is called with"),)),
         Looked(8, None),
         Looked(8, "$: 'x' is not of type 'integer'"),
     ]
