@@ -16,7 +16,7 @@ from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, Vari
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 
 if TYPE_CHECKING:
-    from rlm_kernel_mcp.session.functions.calls import Callee
+    from rlm_kernel_mcp.session.functions.callee import Callee
 
 Stream = Literal["stdout", "stderr"]
 Tell = Callable[[Stream, str], None]

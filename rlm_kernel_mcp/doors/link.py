@@ -42,7 +42,7 @@ from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.json_items import is_crowded
 
 if TYPE_CHECKING:
-    from rlm_kernel_mcp.session.functions.calls import Callee
+    from rlm_kernel_mcp.session.functions.callee import Callee
 
 log = logging.getLogger(__name__)
 CLOSE_S: Final = 15.0

@@ -23,7 +23,7 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.callers.caller import Caller
-    from rlm_kernel_mcp.session.functions.calls import Callee
+    from rlm_kernel_mcp.session.functions.callee import Callee
     from rlm_kernel_mcp.session.registry import Registry
 
 ANY_CALLS: Final = 1 << 62

@@ -29,7 +29,7 @@ from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.shielded import made_in_thread
 
 if TYPE_CHECKING:
-    from rlm_kernel_mcp.session.functions.calls import Callee
+    from rlm_kernel_mcp.session.functions.callee import Callee
 
 log = logging.getLogger(__name__)
 

@@ -1,21 +1,22 @@
 """The functions of a program that its session's code may call: what is offered of them, and each call.
 
-Is: `Callee` of `session/functions/calls.py`, for functions of this process: plain ones run in threads, coroutines in
+Is: `Callee` of `session/functions/callee.py`, for functions of this process: plain ones run in threads, coroutines in
 the loop; arguments and what they give are JSON. Is not: which may be called, or a check of what comes (a function has
-to make it: its arguments are a hostile kernel's). Above: `async_session.py`. Below: `workers.py`.
+to make it: its arguments are a hostile kernel's). Above: `async_session.py`. Below: `workers.py`, `news.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import json
 import keyword
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from rlm_kernel_mcp.doors.calling.news import News
 from rlm_kernel_mcp.doors.calling.workers import Workers
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.questions_wire import (
@@ -48,6 +49,7 @@ class Functions:
         self._workers = Workers()
         self._begun: dict[int, Callable[[], object]] = {}
         """By number of a call what ends it, where that can be."""
+        self._news = News()
 
     @property
     def names(self) -> Collection[str]:
@@ -83,25 +85,14 @@ class Functions:
 
     def _call_in_thread(self, number: int, said: Callable[[], Said], gave: Gave, at_once: AtOnce) -> None:
         loop = asyncio.get_running_loop()
+        one = _InThread(number, said, gave, at_once, loop, self._begun, self._workers, self._news)
+        self._begun[number] = one.end
+        self._workers.do(one.work)
+        self._news.look_later(loop)
 
-        def ended(text: str | None, error: str | None) -> None:
-            if self._begun.get(number) is end:
-                del self._begun[number]
-            gave(text, error)
-
-        def work() -> None:
-            found = said()
-            self._workers.free()  # the answer may have the next call made before this thread is back at its place
-            at_once(*found)
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever asked
-                loop.call_soon_threadsafe(ended, *found)
-
-        def end() -> None:
-            if self._workers.take_back(work):  # else it has begun, and nothing can end it
-                ended(*CANCELLED)
-
-        self._begun[number] = end
-        self._workers.do(work)
+    def hear(self) -> None:
+        """As `Callee`."""
+        self._news.hear()
 
     def drop(self, number: int) -> None:
         """Nobody waits for that call any more. What has not begun does not begin; a thread goes on to its end."""
@@ -117,6 +108,43 @@ class Functions:
         for number in list(self._begun):
             self.drop(number)
         self._workers.end()
+
+
+@dataclass(slots=True, eq=False)
+class _InThread:
+    """A call of a plain function.
+
+    Nothing in it refers to itself: it goes with its end, and a loop of calls leaves nothing to the garbage collector.
+    """
+
+    number: int
+    said: Callable[[], Said]
+    gave: Gave
+    at_once: AtOnce
+    loop: asyncio.AbstractEventLoop
+    begun: dict[int, Callable[[], object]]
+    workers: Workers
+    news: News
+    given: Said = CANCELLED
+
+    def work(self) -> None:
+        """In a thread."""
+        self.given = self.said()
+        self.workers.free()  # the answer may have the next call made before this thread is back at its place
+        is_sent = self.at_once(*self.given)
+        # Where others are under way, more may wait for a place.
+        self.news.tell(self.loop, self.ended, may_wait=is_sent and len(self.begun) == 1)
+
+    def ended(self) -> None:
+        """In the loop."""
+        if self.begun.get(self.number) == self.end:
+            del self.begun[self.number]
+        self.gave(*self.given)
+
+    def end(self) -> None:
+        """Nobody waits for it any more."""
+        if self.workers.take_back(self.work):  # else it has begun, and nothing can end it
+            self.ended()
 
 
 def _checked(functions: object) -> dict[str, Function]:

@@ -14,7 +14,7 @@ from rlm_kernel_mcp.doors.wire.packets import Outbox
 from rlm_kernel_mcp.doors.wire.values import codec
 
 if TYPE_CHECKING:
-    from rlm_kernel_mcp.session.functions.calls import Callee
+    from rlm_kernel_mcp.session.functions.callee import Callee
 
 TEXT: Final = codec(str)
 

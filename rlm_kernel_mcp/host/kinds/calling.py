@@ -1,6 +1,6 @@
 """The functions of a program, as its host has them called: over the connection that its step came by.
 
-Is: `Callee` of `session/functions/calls.py`, of one step of one program. Is not: a function: none runs in a host. What
+Is: `Callee` of `session/functions/callee.py`, of one step of one program. Is not: a function: none runs in a host. What
 comes back is looked at as what a function of any driver gives. Above: `conversation.py`. Below: `doors/wire/`.
 """
 
@@ -15,7 +15,7 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.questions_wire import FUNCTION_NAME_CHARS_MAX, FUNCTIONS_MAX
 
 if TYPE_CHECKING:
-    from rlm_kernel_mcp.session.functions.calls import AtOnce, Gave
+    from rlm_kernel_mcp.session.functions.callee import AtOnce, Gave
 
 TEXT: Final = codec(str)
 
@@ -36,6 +36,9 @@ class RemoteFunctions:
         texts = list[str]()
         head = {"id": self._step, "call": number, "name": name, "arguments": TEXT.write(arguments, texts)}
         self._put(packed(head, texts))
+
+    def hear(self) -> None:
+        """The program says it itself."""
 
     def drop(self, number: int) -> None:
         """Nobody waits for that call any more. It counts as the program's until that has said what became of it."""

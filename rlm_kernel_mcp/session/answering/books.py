@@ -203,7 +203,7 @@ class StoreBooks:
             self._writer.do(order_of(session_id), partial(self._write, session_id, rows, answers), chars)
 
     def _write(self, session_id: str, entries: list[tuple[int, Entry, str]], answers: dict[str, Kept]) -> None:
-        rows = [(_row(session_id, self._facts, *one), _packed(one[1])) for one in entries]
+        rows = ((_row(session_id, self._facts, *one), _packed(one[1])) for one in entries)
         values = [(key, _value(answer)) for key, answer in answers.items()]
         self._store.subcalls.book(session_id, rows, self._store.answers.keeping(values, self._now_iso()))
         for key, answer in answers.items():

@@ -135,6 +135,7 @@ class Questions:
         waiting = Waiting(self._account.limits.wait_limit_ms, kernel.process.cpu_ms)
         asking = Asking(step, waiting, self._answers.tally)
         waiting.on_limit = partial(self._on_limit, asking)
+        waiting.on_look = self._hear
         return asking
 
     def _whose(self, number: int) -> Asking | None:
@@ -144,9 +145,15 @@ class Questions:
             return step
         return next((cell for cell in cells if cell.knows(number)), None)
 
+    def _hear(self) -> None:
+        """What a program's thread has answered is no wait any more, though the loop was not woken for it."""
+        if self.functions is not None:
+            self.functions.hear()
+
     # --- frames
 
     def _on_frame(self, channel: KernelChannel, frame: Frame) -> None:
+        self._hear()
         if self.desk is not None:
             self.desk.heard(more=frame.more if isinstance(frame, Ask) else None)
         match frame:
@@ -169,6 +176,9 @@ class Questions:
                 self._with_who(channel, frame.step, frame.id, size, forecast)
 
     def _ask(self, channel: KernelChannel, step: str, wishes: Wishes, item: Item) -> None:
+        if self._asking is not None and self._asking.msg_id == step:
+            self._passing.ask_for(self._asking, channel, wishes, item)
+            return
         ask = partial(self._passing.ask_for, channel=channel, wishes=wishes, item=item)
         self._with_who(channel, step, item.id, size_of(wishes, item), ask)
 
@@ -242,6 +252,8 @@ class Questions:
     def _stop(self, asking: Asking | None) -> None:
         """It is over, or is to be: whatever it waits for does not come any more."""
         if asking is not None and not asking.is_stopped:
+            if self.functions is not None:
+                self.functions.settle()
             asking.stop()
             self._passing.trials.forget(asking.knows)
             self._ends.end(asking, STOPPED, self._channel)

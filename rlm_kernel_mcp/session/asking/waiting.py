@@ -38,6 +38,8 @@ class Waiting:
         self._cpu_ms = cpu_ms
         self.on_limit: Callable[[], None] = lambda: None
         """Called once, when it has waited for `limit_ms`."""
+        self.on_look: Callable[[], None] = lambda: None
+        """Called before what was used is looked at: the wait may have ended a little before."""
         self._clock: StepClock | None = None
         self._begun_ns = self._waited_ns = self._cpu_from_ms = 0
         self._look: asyncio.TimerHandle | None = None
@@ -91,6 +93,7 @@ class Waiting:
     def _charge(self) -> None:
         """Charge what was used since the last look, and see whether it has waited long enough."""
         self._look = None
+        self.on_look()
         if self._clock is None:  # it waits for nothing just now
             return
         now_ns = time.monotonic_ns()

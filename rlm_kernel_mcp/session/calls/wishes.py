@@ -1,14 +1,14 @@
 """What a call wants of the step that it begins, beside its code and its time.
 
 Is: types alone. Above: `session/registry.py`, `session/session.py`. Below: `session/steps/raw_texts.py`,
-`session/functions/calls.py`.
+`session/functions/callee.py`.
 """
 
 from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from rlm_kernel_mcp.session.functions.calls import Callee
+from rlm_kernel_mcp.session.functions.callee import Callee
 from rlm_kernel_mcp.session.steps.raw_texts import Tell
 
 

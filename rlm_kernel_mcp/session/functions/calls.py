@@ -2,8 +2,8 @@
 
 Is: which call may be made, how many at once, and what becomes of each. Nothing of this is asked twice, kept or counted
 as a question to a model: functions have effects. Is not: a function, which runs where the driver is, nor the channel
-(`session/asking/`). Belongs to one event loop. Above: `session/boards/`. Below: `offered.py`, `session/parked/desk.py`,
-`session/answering/keeping.py`, `plain.py`.
+(`session/asking/`). Belongs to one event loop. Above: `session/boards/`. Below: `offered.py`, `callee.py`,
+`booking.py`, `plain.py`, `session/parked/desk.py`.
 
 Arguments are a kernel's, and so hostile: they are written anew before anybody has them, and never more than JSON.
 """
@@ -11,15 +11,17 @@ Arguments are a kernel's, and so hostile: they are written anew before anybody h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.questions_wire import SubcallsRequest
-from rlm_kernel_mcp.session.answering.keeping import Books, Entry, Fate, Said, Spent
+from rlm_kernel_mcp.session.answering.keeping import Books
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Give, Given, Question
+from rlm_kernel_mcp.session.functions.booking import Booking, Ended
+from rlm_kernel_mcp.session.functions.callee import Callee
 from rlm_kernel_mcp.session.functions.offered import HostFunction, listed
 from rlm_kernel_mcp.session.functions.plain import AT_ONCE_CHARS, given_by, plain_arguments, plain_timed
 from rlm_kernel_mcp.session.parked.desk import Desk
@@ -36,28 +38,6 @@ CHARS_AT_ONCE: Final = 4_000_000
 CONSOLE: Final = Failed("refused", "No function is called for a console's cell, which its driver knows nothing of.")
 STOPPED: Final = Failed("stopped", "Nobody waits for what the function gives any more.")
 LATE: Final = Failed("timeout", "Nobody called the function in time; whoever drives the session may be gone.")
-
-Gave = Callable[[str | None, str | None], None]
-"""Takes the JSON of what a function gave, or its words on why it gave nothing."""
-AtOnce = Callable[[str | None, str | None], bool]
-"""Takes the same in the thread that has it, before the loop is told; whether the kernel has it now."""
-
-
-class Callee(Protocol):
-    """A program that runs a step and has functions of its own. Nothing here waits, or raises."""
-
-    @property
-    def names(self) -> Collection[str]:
-        """Of its functions."""
-
-    def call(self, number: int, name: str, arguments: str, gave: Gave, at_once: AtOnce) -> None:
-        """Call a function with a JSON object; `gave` is called once, from the event loop, also where it is dropped.
-
-        `at_once`: may be called in any thread, once, before `gave` is called with the same.
-        """
-
-    def drop(self, number: int) -> None:
-        """Nobody waits for that call any more; what has not begun is not to begin."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +67,11 @@ class _Call:
         at_once = self.question.at_once
         return at_once is not None and at_once.is_sent
 
+    def ended(self, given: Given, by: str = "") -> Ended:
+        """As it is booked: it ends now."""
+        is_made = self.program is not None or self.parked is not None
+        return Ended(self.question, given, is_made, self.begun_s, _now_s(), by)
+
 
 class FunctionCalls:
     """One session's."""
@@ -97,7 +82,7 @@ class FunctionCalls:
         """`used`: how many calls the session has made already."""
         self.offered = tuple(offered)
         self.desk = desk
-        self._session_id, self._books, self._used = session_id, books, used
+        self._booking, self._used = Booking(session_id, books), used
         self._names = frozenset(one.name for one in offered)
         self._program: _Program | None = None
         self._is_program = False
@@ -125,6 +110,16 @@ class FunctionCalls:
             self._program = None
         elif self._program is None or self._program.callee is not callee:
             self._program = _Program(callee)
+
+    def hear(self) -> None:
+        """End what the kernel has its answer to already: a clock is about to be read, or a step to be ended."""
+        if self._program is not None:
+            self._program.callee.hear()
+
+    def settle(self) -> None:
+        """A step is about to end: nothing of it is put off any more."""
+        self.hear()
+        self._booking.settle()
 
     def ask(self, question: Question, give: Give) -> None:
         """Make a call. `give` is called once, unless it is cancelled before."""
@@ -183,7 +178,7 @@ class FunctionCalls:
         call.parked = self.desk.put(question.prompt, plain, None, step_index=step_index, on_end=on_end, kind="function")
 
     def _refuse(self, call: _Call, why: Failed) -> None:
-        self._book(call, why)
+        self._booking.now(call.ended(why))
         call.give(why)
 
     # --- to a program
@@ -208,7 +203,7 @@ class FunctionCalls:
         if self._open.get(number) is call:
             if call.given is not None or text is None or len(text) <= AT_ONCE_CHARS:
                 del self._open[number]
-                self._end(call, call.given or given_by(call.question.prompt, text, error), PROGRAM)
+                self._end(call, call.given or given_by(call.question.prompt, text, error))
             else:
                 task = asyncio.create_task(self._look_and_end(call, text), name="what a function gave")
                 self._looking.add(task)
@@ -218,7 +213,7 @@ class FunctionCalls:
     async def _look_and_end(self, call: _Call, text: str) -> None:
         given = await asyncio.to_thread(given_by, call.question.prompt, text, None)
         if self._open.pop(call.question.number, None) is not None:
-            self._end(call, given, PROGRAM)
+            self._end(call, given)
 
     # --- to an agent
 
@@ -226,13 +221,14 @@ class FunctionCalls:
         """The desk has an answer, or does not wait any longer."""
         del self._open[call.question.number]
         if answer is None:
-            self._end(call, LATE, "")
+            self._refuse(call, LATE)
             return
         is_looked_at = answer.is_plain and answer.text is not None
         given = (
             Answered(answer.text or "") if is_looked_at else given_by(call.question.prompt, answer.text, answer.error)
         )
-        self._end(call, given, f"agent:{by or PROGRAM}")
+        call.give(given)
+        self._booking.now(call.ended(given, f"agent:{by or PROGRAM}"))
 
     # --- ends
 
@@ -246,9 +242,9 @@ class FunctionCalls:
             if call.parked is not None:
                 self.desk.drop(call.parked)
             if call.is_answered and call.given is not None:
-                self._book(call, call.given, PROGRAM)
+                self._booking.now(call.ended(call.given, PROGRAM))
                 continue
-            self._book(call, why)
+            self._booking.now(call.ended(why))
             if call.program is not None:  # it counts as the program's until that has said what became of it
                 call.program.callee.drop(number)
         self._pump()
@@ -258,18 +254,10 @@ class FunctionCalls:
         self._held = held
         self._pump()
 
-    def _end(self, call: _Call, given: Given, by: str) -> None:
+    def _end(self, call: _Call, given: Given) -> None:
+        """A program has answered it."""
         call.give(given)
-        # After the answer is on its way: what is written of it is not waited for.
-        asyncio.get_running_loop().call_soon(self._book, call, given, by)
-
-    def _book(self, call: _Call, given: Given, by: str = "") -> None:
-        is_made = call.program is not None or call.parked is not None
-        spent = Spent(attempts=int(is_made), duration_ms=int((_now_s() - call.begun_s) * 1000))
-        answer = given.text if isinstance(given, Answered) else None
-        code = None if isinstance(given, Answered) else given.code
-        fate: Fate = "failed" if answer is None else "answered"
-        self._books.write(self._session_id, Entry(call.question, "", fate, answer, code, said=Said(by=by), spent=spent))
+        self._booking.soon(call.ended(given, PROGRAM))
 
 
 def _answered_at_once(call: _Call, text: str | None, error: str | None) -> bool:

@@ -224,6 +224,35 @@ async def test_the_thread_of_a_plain_function_says_what_it_gave_before_the_loop_
     ]
 
 
+async def test_what_a_thread_has_sent_the_loop_hears_of_when_it_is_asked_to_or_a_little_later() -> None:
+    """It is not woken for it: the next call brings the news, and where none comes a look that was due already."""
+    functions, sent, heard = Functions({"f": lambda: 1}), asyncio.Event(), asyncio.Queue[int]()
+    loop = asyncio.get_running_loop()
+
+    def at_once(_text: str | None, _error: str | None) -> bool:
+        loop.call_soon_threadsafe(sent.set)
+        return True
+
+    for number in (1, 2):
+        functions.call(number, "f", "{}", lambda text, error, n=number: heard.put_nowait(n), at_once)  # type: ignore[misc]
+        async with asyncio.timeout(WAIT_S):
+            await sent.wait()
+            sent.clear()
+            if number == 1:
+                await until(lambda: bool(functions._news._told) or not heard.empty())
+                functions.hear()
+                assert heard.get_nowait() == 1
+            else:
+                assert await heard.get() == 2
+    await until(lambda: not functions._news.is_looking)
+    functions.call(3, "f", "{}", lambda text, error: heard.put_nowait(3), at_once)
+    functions._news.is_looking = False  # as after the look, while a function still runs
+    async with asyncio.timeout(WAIT_S):
+        assert await heard.get() == 3
+    functions.close()
+    assert heard.empty()
+
+
 async def test_a_thread_that_has_said_that_it_is_free_has_no_other_one_begun() -> None:
     """It takes what comes next itself: one after the other would find nothing of it in its processor's caches."""
     workers, is_free, gate, done = Workers(), threading.Event(), threading.Event(), threading.Semaphore(0)

@@ -13,7 +13,9 @@ from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.questions_wire import GIVEN_CHARS_MAX
 from rlm_kernel_mcp.session.answering.questions import Answered, Failed, Given, Question
 from rlm_kernel_mcp.session.functions import calls as calls_module
-from rlm_kernel_mcp.session.functions.calls import AT_ONCE, CHARS_AT_ONCE, AtOnce, FunctionCalls, Gave, drive
+from rlm_kernel_mcp.session.functions.booking import BOOK_S
+from rlm_kernel_mcp.session.functions.callee import AtOnce, Gave
+from rlm_kernel_mcp.session.functions.calls import AT_ONCE, CHARS_AT_ONCE, FunctionCalls, drive
 from rlm_kernel_mcp.session.functions.offered import HostFunction, of_record, recorded
 from rlm_kernel_mcp.session.parked.desk import NOTHING_TAKEN, QUIET_S, Desk
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven
@@ -31,10 +33,16 @@ class Program:
         self.calls: dict[int, tuple[str, str, Gave]] = {}
         self.at_once: dict[int, AtOnce] = {}
         self.dropped: list[int] = []
+        self.put_off: list[tuple[int, str]] = []
 
     def call(self, number: int, name: str, arguments: str, gave: Gave, at_once: AtOnce) -> None:
         assert number not in self.calls, "it was called twice"
         self.calls[number], self.at_once[number] = (name, arguments, gave), at_once
+
+    def hear(self) -> None:
+        for said in self.put_off:
+            self.gives(*said)
+        self.put_off.clear()
 
     def drop(self, number: int) -> None:
         self.dropped.append(number)
@@ -205,6 +213,31 @@ def test_what_a_thread_has_sent_is_booked_as_answered_however_its_step_ends() ->
     played(play)
 
 
+def test_calls_that_are_answered_are_booked_together_and_all_of_them_before_their_step_is_over() -> None:
+    """With the time at which each was heard of, in their order."""
+
+    async def play() -> None:
+        program = Program()
+        made = Made(program)
+        for number in (1, 2, 3):
+            made.call(number)
+            await passes(BOOK_S / 4)
+            program.gives(number, "null")
+            assert made.givens[number] == "null"
+        assert not made.books.entries
+        await passes(BOOK_S)
+        assert made.books.fates() == [(1, "answered"), (2, "answered"), (3, "answered")]
+        assert [entry.spent.duration_ms for entry in made.books.entries] == [int(BOOK_S / 4 * 1000)] * 3
+        made.call(4)
+        program.put_off.append((4, "1"))
+        made.calls.settle()
+        assert (made.givens[4], made.books.fates()[3:]) == ("1", [(4, "answered")])
+        await passes(2 * BOOK_S)
+        assert len(made.books.entries) == 4
+
+    played(play)
+
+
 def test_what_a_thread_cannot_send_the_loop_gives_and_what_is_long_it_has_looked_at() -> None:
     async def play() -> None:
         program, short, long = Program(), Sent(can_be=False), Sent()
@@ -220,6 +253,7 @@ def test_what_a_thread_cannot_send_the_loop_gives_and_what_is_long_it_has_looked
         await made.givens.all()
         assert made.givens.message(1) == "What find gave has NaN, which is not JSON."
         assert made.givens[2] == text
+        made.calls.settle()
         assert sorted(made.books.fates()) == [(1, "declined"), (2, "answered")]
 
     asyncio.run(asyncio.wait_for(play(), WAIT_S))
