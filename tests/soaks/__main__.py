@@ -21,6 +21,7 @@ ELSEWHERE: Final = {
     "host_kills": "tests.soaks.hosts.kills",
     "host_watchers": "tests.soaks.hosts.watchers",
     "leases": "tests.soaks.hosts.leases",
+    "nodes": "tests.cluster.node.soak",
     "questions": "tests.endpoints.soak",
     "sources": "tests.unit.context.real_directories",
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlm_kernel_mcp.cluster.node.kept import New
 from rlm_kernel_mcp.cluster.shared.protocol import Frame
+from rlm_kernel_mcp.session.calls.acknowledging import progress_of
 from rlm_kernel_mcp.session.carrying.durable import Progress
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class Carrying:
     async def begin(self) -> None:
         """Have the record note what changes in it, from now on."""
         await asyncio.to_thread(self._registry.store.following.begin)
+
+    def progress(self, session_id: str) -> Progress | None:
+        """As `Parts`."""
+        session = self._registry.handles.sessions.get(session_id)
+        return None if session is None else progress_of(session)
 
     async def added(self, progress: Progress, sent: Any, within_s: float, bytes_max: int) -> New:
         """As `Parts`. Raises: SessionBusy: this node's record cannot be read."""

@@ -40,6 +40,9 @@ class New:
 class Parts(Protocol):
     """The parts of a session in this node's own record and files."""
 
+    def progress(self, session_id: str) -> Progress | None:
+        """How far a session is that is in memory; None: it is not."""
+
     async def added(self, progress: Progress, sent: Any, within_s: float, bytes_max: int) -> New:
         """What the store does not have yet, in its order: values, then rows, and the session's own last.
 

@@ -106,8 +106,9 @@ class Replication:
             return
 
         def tell() -> None:
-            if self._sessions.get(session_id) is kept and kept.wanted == wanted:
-                self._want(kept, kept.progress)
+            progress = kept.progress or (self.parts and self.parts.progress(session_id))
+            if self._sessions.get(session_id) is kept and kept.wanted == wanted and progress:
+                self._want(kept, progress)
 
         wanted = kept.wanted
         asyncio.get_running_loop().call_later(BEGUN_S, tell)
@@ -216,7 +217,7 @@ class Replication:
 
     # --- the appends ----------------------------------------------------------------------------------
 
-    def _want(self, kept: Kept, progress: Progress | None) -> int:
+    def _want(self, kept: Kept, progress: Progress) -> int:
         """Have what there is by now appended. Its number."""
         kept.wanted += 1
         kept.progress = progress

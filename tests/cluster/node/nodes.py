@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -91,6 +91,7 @@ class RemoteNode(Asking):
     asked: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     hearing: asyncio.Task[None] | None = None
     count: int = 0
+    is_lost: bool = False
 
     async def hear(self) -> None:
         """Hand out the answers as they come; at the end every call is lost."""
@@ -101,13 +102,18 @@ class RemoteNode(Asking):
                     answer.set_result(said)
         except ConnectionError:
             pass
+        self.lose()
+
+    def lose(self) -> None:
+        """Nobody waits for its answers any more, and asks it nothing."""
+        self.is_lost = True
         for answer in self.asked.values():
             if not answer.done():
                 answer.set_exception(NodeLost(f"Node {self.name} is gone."))
 
     async def ask(self, call: str, *given: Any) -> Any:
         """What one of its methods gives. Raises: what that raises; NodeLost."""
-        if self.hearing is None or self.hearing.done():
+        if self.is_lost:
             raise NodeLost(f"Node {self.name} is gone.")
         self.count += 1
         answer = self.asked[self.count] = asyncio.get_running_loop().create_future()
@@ -142,7 +148,10 @@ class RemoteNode(Asking):
     # --- what becomes of it -------------------------------------------------------------------------
 
     def signal(self, number: int) -> None:
-        self.process.send_signal(number)
+        """Send it a signal, if it is there."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
 
     async def killed(self) -> None:
         """Kill it, and return when it is gone."""
@@ -263,7 +272,8 @@ async def started(directory: Path, name: str, *, behind_s: int = 0) -> AsyncIter
         if node is not None:
             node.writer.close()
         if process.returncode is None:
-            process.send_signal(signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
             try:
                 async with asyncio.timeout(WAIT_S):
                     await process.wait()

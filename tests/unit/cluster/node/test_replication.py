@@ -41,6 +41,9 @@ class MadeUp:
     held: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[float, int]] = field(default_factory=list)
 
+    def progress(self, _session_id: str) -> Progress | None:
+        return progress()
+
     async def added(self, _progress: Progress, sent: Any, within_s: float, bytes_max: int) -> New:
         await self.held.wait()
         self.asked.append((within_s, bytes_max))
@@ -209,6 +212,23 @@ def test_a_step_that_takes_a_while_is_told_to_the_store_before_its_end(
             await one.replication.opened(progress(0))
             one.replication.begun(SESSION)
             await until(lambda: len(one.parts.asked) == 2)
+
+    asyncio.run(main())
+
+
+def test_the_first_step_after_an_adoption_is_told_while_it_runs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has been answered of that session here, so that nobody has said yet how far it is."""
+    monkeypatch.setattr(module, "BEGUN_S", 0.0)
+
+    async def main() -> None:
+        async with node(tmp_path) as one:
+            await one.store.claim(SESSION, 2, "one")
+            one.replication.take(SESSION, 2, None)
+            one.replication.begun(SESSION)
+            await until(lambda: len(one.parts.asked) == 1)
+            assert await one.replication.kept(progress(1)) == ()
 
     asyncio.run(main())
 
