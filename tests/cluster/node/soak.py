@@ -74,11 +74,11 @@ class Soak:
             drivers = [asyncio.create_task(self._drive(one)) for one in sessions]
             try:
                 for _ in range(kills):
-                    await asyncio.sleep(self.random.uniform(0.2, 1.5))
+                    moment_s = self.random.uniform(0.2, 1.5)
+                    failed, _ = await asyncio.wait(drivers, timeout=moment_s, return_when=asyncio.FIRST_EXCEPTION)
+                    for driver in failed:
+                        driver.result()
                     await self._hurt(self.random.choice(self.nodes))
-                    for driver in drivers:
-                        if driver.done():
-                            driver.result()
             finally:
                 self.is_over = True
                 await asyncio.gather(*drivers)
