@@ -32,6 +32,7 @@ STEP_MS_OF: Final = {
     "allow": HONEST_MS,
     "break": HONEST_MS,
     "hold": HONEST_MS,
+    "integrity": HONEST_MS,
 }
 """By expectation: how long a step may take. What is expected to run for ever is waited for no longer than needed."""
 LIMITS: Final = {
@@ -203,7 +204,6 @@ class AttackServer:
             "RUN": self.run,
             "SECRET": self.secret[:16],
             "TOKEN_SELF": self.run,
-            "IN_USERNS": "True",
         }
 
 

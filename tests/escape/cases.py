@@ -1,8 +1,9 @@
 """The corpus: small hostile programs, one a file, and what must become of each.
 
 Line 1 of a case: `# sbx-case ID | category: C | expect: E | timeout: T | must: what must happen`. The rest is the
-program; `# --- next cell ---` separates steps. `@NAME@` stands for a canary's place and is filled in as text, and
-`@RAW@` for the ways of `questions/` to write to the channel of questions past the functions that ask.
+program, which says where it ends (`verdicts.py`); `# --- next cell ---` separates steps. `@NAME@` stands for a canary's
+place and is filled in as text, and `@RAW@` for the ways of `questions/` to write to the channel of questions past the
+functions that ask.
 """
 
 from __future__ import annotations

@@ -1,7 +1,13 @@
-"""When a case passes: by what it did, and by its expectation."""
+"""When a case passes: by what it did, by where it ended, and by its expectation.
+
+A case that is stopped by a mistake of its own reaches nothing behind any wall, and would pass for ever. So each says at
+what it ends: `HELD`, with the error that held it; `FIRED` where all of it was done, and is judged from outside;
+`BYPASS` where it got round the courtesies and wanted no more; `MISSED` where it was not what it wanted to be.
+"""
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -18,6 +24,18 @@ ACTS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
 """Controls but tab and newline, bidi controls, zero width, tags, lone surrogates."""
+SAYS: Final = re.compile(r"(HELD|FIRED|BYPASS|ESCAPED|MISSED|OK)\b(?: (\S+))?")
+NUMBER: Final = re.compile(r"\[Errno (\d+)\]")
+OWN: Final = {
+    *("AssertionError", "AttributeError", "ImportError", "IndentationError", "IndexError", "KeyError", "LookupError"),
+    *("MISSED", "ModuleNotFoundError", "NameError", "StopIteration", "SyntaxError", "TypeError", "UnboundLocalError"),
+    *("error", "HELD", "UnicodeDecodeError", "UnicodeError"),
+}
+"""Mistakes, where no courtesy has taken away what is missed; and an end without a word of what held."""
+SPEAK_OTHERWISE: Final = {"allow", ASKING}
+"""Categories whose expectations say what has to have been done."""
+SAY_NOTHING: Final = {"output", "resource", "ipython-magics"}
+"""Categories whose steps may end well without a word: what was printed, or how they ended, is what is judged."""
 SPECIAL_ALLOWED: Final[dict[str, Callable[[dict[str, Any]], bool]]] = {
     "ok-error-text": lambda last: (
         last["error"]["ename"] == "ZeroDivisionError" and "line 1" in last["error"]["traceback"]
@@ -30,6 +48,7 @@ GIVEN: Final = {
     "imp-inspect": "`inspect` is on the allowlist, as a facade that hands out no frame",
     "imp-sys": "`sys` is on the allowlist, as a facade without modules, frames, traces, import machinery or hooks",
     "in-match-args-metaclass": "a known way round the courtesies, which are not a wall",
+    "in-str-format-leak": "`str.format` is not looked at by the courtesies; the environment that it shows is scrubbed",
 }
 """Cases that print BYPASS and may: what they get is given, or known (docs/limitations.md)."""
 
@@ -62,7 +81,41 @@ def problems(case: Case, seen: Seen, *, courtesies: bool) -> list[str]:
         f"{name} has {len(text)} characters" for name, text in _texts(seen.answers) if len(text) > 2 * OUTPUT_CHARS
     ]
     found += _by_expectation(case, seen.last, courtesies=courtesies)
+    found += mistaken(case, seen, courtesies=courtesies)
     return found + list(_by_what_it_shows(case, seen.answers, courtesies=courtesies))
+
+
+def status_of(answer: dict[str, Any]) -> str:
+    """How a step ended, with its error, which a kernel may have made up."""
+    name = (answer["error"] or {}).get("ename", "")
+    return " ".join(filter(None, (answer["status"], name if name.isidentifier() else name and "(made up)")))
+
+
+def end_of(seen: Seen) -> str:
+    """What the last step came to: how it ended and its error, or the last that it says of itself, with what held it."""
+    if seen.last["status"] != "ok":
+        return status_of(seen.last)
+    said = [match for line in seen.printed if (match := SAYS.match(line))]
+    if not said:
+        return "ok"
+    word, kind = said[-1].groups()
+    if word != "HELD":
+        return word
+    number = NUMBER.search(said[-1].string)
+    return " ".join(filter(None, (word, kind, errno.errorcode.get(int(number[1])) if number else None)))
+
+
+def mistaken(case: Case, seen: Seen, *, courtesies: bool) -> list[str]:
+    """What speaks against a case that has met no wall, and has not done what it wanted either.
+
+    With the courtesies on it may miss what they have taken away; so only where every module can be imported.
+    """
+    if courtesies or case.category in SPEAK_OTHERWISE:
+        return []
+    end = end_of(seen)
+    if end == "ok" and case.category not in SAY_NOTHING:
+        return [f"it does not say where it ended: {seen.last}"]
+    return [f"it was stopped by a mistake of its own: {end}: {seen.last}"] if end.split()[-1] in OWN else []
 
 
 def _by_what_it_shows(case: Case, answers: list[dict[str, Any]], *, courtesies: bool) -> Iterator[str]:

@@ -11,11 +11,11 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from bench.progress import told
@@ -23,16 +23,18 @@ from tests.escape.answered import answered
 from tests.escape.attack_server import AttackServer, Seen
 from tests.escape.canaries import PROGRAM, users
 from tests.escape.cases import ASKING, Case, read_corpus
-from tests.escape.verdicts import tried
+from tests.escape.container.runtimes import in_containers
+from tests.escape.verdicts import end_of, status_of, tried
 from tests.escape.walls.cages import Kind
 from tests.kernel.clients.test_one_kernel_for_both import as_user
 from tests.mcp.line_client import SERVE
 from tests.rights import place_of_server
 
+CONTAINER: Final = "container"
+"""A tier that is tried where it is asked for: podman starts each kernel, for the user who runs the soak."""
 TIERS: Final = {"ns": SERVE, "lock": (sys.executable, "-I", str(PROGRAM / "serve_without_namespaces.py"), "serve")}
+
 POLICIES: Final = ("allowlist", "any")
-PRINTS: Final = re.compile(r"(OK|HELD|ESCAPED|BYPASS|NOTE)\b(?: (\w+Error|\w+Exception)\b)?")
-"""What a case says of itself, and the kind of error that held it."""
 
 
 @contextlib.contextmanager
@@ -41,22 +43,23 @@ def attack_server(user: str, tier: str, policy: str, *, is_asking: bool = False)
     uid = users()[user]
     with contextlib.ExitStack() as ends:
         settings, unseen = ends.enter_context(answered()) if is_asking else ({}, list)
+        if tier == CONTAINER:
+            settings |= in_containers("podman", ends.enter_context(TemporaryDirectory(prefix="rlm-c-")))
         work = ends.enter_context(place_of_server(uid, "rlm-corpus-"))
-        made_server = AttackServer(work, policy, [*as_user(Kind(tier, user, uid)), *TIERS[tier]], uid, **settings)
+        argv = TIERS.get(tier, SERVE)
+        made_server = AttackServer(work, policy, [*as_user(Kind(tier, user, uid)), *argv], uid, **settings)
         made_server.unseen = unseen
         assert made_server.server.uids().real == (os.getuid() if uid is None else uid)
         fallen = {name for name, holds in made_server.walls.items() if not holds}
-        assert fallen == (set() if tier == "ns" else {"namespaces", "scratch_quota"}), fallen
+        assert fallen == ({"namespaces", "scratch_quota"} if tier == "lock" else set()), fallen
         yield made_server
         left = made_server.close()
         assert left == [], left
 
 
-def short(case: Case, seen: Seen) -> str:
-    """What a case did, without what is another each time: the steps' ends, their errors, what it says."""
-    ends = [f"{answer['status']} {(answer['error'] or {}).get('ename', '')}".strip() for answer in seen.answers]
-    said = [" ".join(filter(None, match.groups())) for line in seen.printed if (match := PRINTS.match(line))]
-    return "; ".join([*ends, *(f"{word} x{count}" if count > 1 else word for word, count in Counter(said).items())])
+def short(seen: Seen) -> str:
+    """What a case did, without what is another each time: how its steps ended, and where the last of them did."""
+    return "; ".join(dict.fromkeys([*map(status_of, seen.answers), end_of(seen)]))
 
 
 def by_case(user: str, tier: str, policy: str, cases: Sequence[Case]) -> dict[str, tuple[str, list[str]]]:
@@ -68,7 +71,7 @@ def by_case(user: str, tier: str, policy: str, cases: Sequence[Case]) -> dict[st
             for case in some:
                 assert made is not None
                 seen, against = tried(made, case)
-                found[case.name] = (short(case, seen), against)
+                found[case.name] = (short(seen), against)
     return found
 
 
@@ -80,7 +83,8 @@ def run(
     for tier in tiers:
         for policy in policies:
             began = time.monotonic()
-            by_user = {user: by_case(user, tier, policy, cases) for user in wanted}
+            those = [user for user in wanted if tier != CONTAINER or users()[user] is None]
+            by_user = {user: by_case(user, tier, policy, cases) for user in those}
             for user, found in by_user.items():
                 against = {name: texts for name, (_, texts) in found.items() if texts}
                 ends = Counter(did.partition(";")[0] for did, _ in found.values())
@@ -103,7 +107,9 @@ def main(argv: Sequence[str]) -> int:
         prog="bin/soak corpus", description=__doc__.partition("\n")[0] if __doc__ else None
     )
     parser.add_argument("--user", action="append", choices=users(), help="may be given twice (default: all there are)")
-    parser.add_argument("--tier", action="append", choices=TIERS, help="likewise")
+    parser.add_argument(
+        "--tier", action="append", choices=[*TIERS, CONTAINER], help="likewise; container: if asked for"
+    )
     parser.add_argument("--policy", action="append", choices=POLICIES, help="likewise")
     parser.add_argument("--category", action="append", help="of the corpus, likewise")
     parser.add_argument("--every-case", action="store_true", help="print each case, and not the differences alone")

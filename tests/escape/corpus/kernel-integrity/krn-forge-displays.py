@@ -42,4 +42,4 @@ send("update_display_data", {"data": BUNDLES[0], "metadata": isolated, "transien
 send("execute_result", {"data": BUNDLES[0], "metadata": isolated, "execution_count": 1})
 send("stream", {"name": "stdout", "text": HTML + "\x1b]8;;javascript:0\x07link\x1b]8;;\x07\x1b[31mred"})
 send("error", {"ename": HTML, "evalue": HTML, "traceback": [HTML, "\x1b[1m" + HTML]})
-print("sent")
+print("FIRED sent")

@@ -25,4 +25,4 @@ def send(stream, what, content=None, *rest, **more):
         content = content | {"payload": [written, page, *more_of], "user_expressions": {"x": {"data": {"text/html": CANARY}}}}
     return real(stream, what, content, *rest, **more)
 K.session.send = send
-print("sent")
+print("FIRED sent")

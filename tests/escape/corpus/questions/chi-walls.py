@@ -12,4 +12,4 @@ try:
 except OSError as error:
     print("held", type(error).__name__)
 ''', "abc")
-print(got if "ESCAPED" in got else "HELD")
+print("HELD" if got.count("held ") == 4 and "ESCAPED" not in got else got)
