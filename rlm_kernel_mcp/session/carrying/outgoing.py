@@ -19,7 +19,7 @@ from typing import Final
 from rlm_kernel_mcp.errors import SessionBusy
 from rlm_kernel_mcp.session.carrying.durable import Progress
 from rlm_kernel_mcp.session.snapshots.carried import ChangedValues, Frame, Look, SentValues, changed
-from rlm_kernel_mcp.store.carrying.following import AGAIN, Mark
+from rlm_kernel_mcp.store.carrying.following import AGAIN, ChangedRows, Mark
 from rlm_kernel_mcp.store.store import Store
 
 NAMES_MAX: Final = 2_000
@@ -59,18 +59,14 @@ async def added(store: Store, progress: Progress, sent: Sent, *, within_s: float
 
     Raises: SessionBusy: the record cannot be read, or not in time.
     """
-    try:
-        async with asyncio.timeout(DISK_S):
-            rows = await asyncio.to_thread(store.following.changed, progress.session_id, sent.mark)
-    except TimeoutError:
-        raise SessionBusy(
-            f"The record of session {progress.session_id} could not be read within {DISK_S:.0f} s: the disk of the "
-            "session store does not answer.",
-            AGAIN,
-        ) from None
-    look = await progress.snapshots.look(within_s)
+    rows = store.following.changed_at_once(progress.session_id, sent.mark)
+    if rows is None:
+        rows = await _rows(store, progress.session_id, sent.mark)
+    look = await _look(progress, within_s)
     values = None
-    if look is not None:
+    if look is not None and look.is_small(sent.values):
+        values = _changed(look, sent.values, bytes_max)
+    elif look is not None:
         with suppress(TimeoutError):  # the thread closes what it reads, whenever it ends
             async with asyncio.timeout(DISK_S):
                 values = await asyncio.to_thread(_changed, look, sent.values, bytes_max)
@@ -78,6 +74,26 @@ async def added(store: Store, progress: Progress, sent: Sent, *, within_s: float
     frames = () if values is None else values.frames
     now = Sent(sent.values if values is None else values.sent, rows.mark)
     return Added(frames + rows.frames, now, lacking, rows.is_all)
+
+
+async def _rows(store: Store, session_id: str, mark: Mark) -> ChangedRows:
+    try:
+        async with asyncio.timeout(DISK_S):
+            return await asyncio.to_thread(store.following.changed, session_id, mark)
+    except TimeoutError:
+        raise SessionBusy(
+            f"The record of session {session_id} could not be read within {DISK_S:.0f} s: the disk of the session "
+            "store does not answer.",
+            AGAIN,
+        ) from None
+
+
+async def _look(progress: Progress, within_s: float) -> Look | None:
+    try:
+        return await progress.snapshots.look(within_s)
+    except OSError as error:
+        log.warning("the values of a session cannot be read for others: %s", error)
+        return None
 
 
 def _changed(look: Look, sent: SentValues, bytes_max: int) -> ChangedValues | None:

@@ -25,6 +25,7 @@ from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import (
     ValueEnds,
 )
 from rlm_kernel_mcp.session.snapshots.file import NO_TIME, Entry, Index, SnapshotFile
+from rlm_kernel_mcp.wire import INLINE_SNAPSHOT_BYTES_MAX
 
 VALUE: Final = "value:"
 INDEX: Final = "index"
@@ -33,6 +34,9 @@ NAME_CHARS_MAX: Final = 500
 VALUE_BYTES_MAX: Final = 255 << 20
 """Of one value: larger ones stay where they are."""
 READ_BYTES: Final = 1 << 20
+AT_ONCE_NAMES: Final = 200
+AT_ONCE_BYTES: Final = INLINE_SNAPSHOT_BYTES_MAX
+"""What is read without a thread, which would take longer than that."""
 
 Frame = tuple[str, bytes | None]
 Place = tuple[int, int, int, int]
@@ -47,6 +51,12 @@ class Look:
     file_number: int
     descriptor: int
 
+    def is_small(self, sent: SentValues) -> bool:
+        """Whether what others lack is no more than what a step's reply may bring."""
+        entries = self.index.entries.items()
+        new = sum(entry.bytes for name, entry in entries if sent.places.get(name) != self.place_of(entry))
+        return len(entries) <= AT_ONCE_NAMES and new <= AT_ONCE_BYTES
+
     def place_of(self, entry: Entry) -> Place:
         return (self.file_number, entry.offset, entry.bytes, entry.crc)
 
@@ -57,19 +67,16 @@ class Look:
             self.descriptor = -1
 
 
-def look_at(file: SnapshotFile) -> Look:
-    """The file as it is now; called where nothing changes it. Raises: OSError."""
+def look_at(file: SnapshotFile, step: int) -> Look:
+    """The file as it is now; called where nothing changes it. `step`: after which its values are still those.
+
+    Raises: OSError.
+    """
     try:
         descriptor = file.open_for_reading()
     except FileNotFoundError:  # no value has come yet
         descriptor = -1
-    return Look(file.index, file.number, descriptor)
-
-
-def close_all(looks: Iterable[Look]) -> None:
-    """Close those that nobody has taken."""
-    for look in looks:
-        look.close()
+    return Look(file.index if step <= file.index.step else file.advanced(step), file.number, descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final
 
 from rlm_kernel_mcp.session.snapshots.file import SnapshotFile
@@ -71,6 +72,14 @@ class Changes:
             await asyncio.wait({self._last})
         if self._timer is not None:
             await asyncio.wait({self._write_now()})
+
+    async def at_rest(self, within_s: float) -> bool:
+        """Wait until nothing changes the file; whether it came to that in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._last is not None and not self._last.done():
+                    await asyncio.wait({self._last})
+        return self._last is None or self._last.done()
 
     def _write_now(self) -> asyncio.Task[None]:
         if self._timer is not None:

@@ -132,8 +132,12 @@ class SnapshotFile:
 
     def advance(self, step: int) -> None:
         """The values are what they were, after one more step; `write_index` writes that down."""
+        self.index = self.advanced(step)
+
+    def advanced(self, step: int) -> Index:
+        """The index of values that are what they were after one more step."""
         entries = {name: replace(entry, step=step) for name, entry in self.index.entries.items()}
-        self.index = Index(step, entries, self.index.more)
+        return Index(step, entries, self.index.more)
 
     def store(self, step: int, report: KernelReport, stream: bytes) -> None:
         """`append` and `commit` in one, for a stream that is there as a whole.

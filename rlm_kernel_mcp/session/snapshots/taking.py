@@ -26,7 +26,7 @@ from rlm_kernel_mcp.kernel.untrusted.messages import Message
 from rlm_kernel_mcp.kernel.untrusted.snapshot_report import checked_report, is_too_large
 from rlm_kernel_mcp.kernel.untrusted.snapshot_stream import StreamBroken
 from rlm_kernel_mcp.policy import SnapshotLimits
-from rlm_kernel_mcp.session.snapshots.carried import Look, close_all, look_at
+from rlm_kernel_mcp.session.snapshots.carried import Look, look_at
 from rlm_kernel_mcp.session.snapshots.changes import Changes
 from rlm_kernel_mcp.session.snapshots.confirmed import Confirmed
 from rlm_kernel_mcp.session.snapshots.file import Index, SnapshotFile
@@ -135,15 +135,13 @@ class SnapshotTaker:
         return self._file.index
 
     async def look(self, within_s: float) -> Look | None:
-        """The file once all that has begun is in it, for the caller to close; None where that takes longer."""
-        found: list[Look] = []
-        look = partial(self._changes.apply, lambda: found.append(look_at(self._file)))
-        looking = self._changes.in_turn(look, "look at the snapshots")
-        try:
-            await asyncio.wait({looking}, timeout=within_s)
-            return found.pop() if found else None
-        finally:
-            looking.add_done_callback(lambda _: close_all(found))
+        """The file once all that has begun is in it, for the caller to close; None where that takes longer.
+
+        Raises: OSError: it cannot be opened.
+        """
+        if not await self._changes.at_rest(within_s):
+            return None
+        return look_at(self._file, self._changes.step)  # no wait between: nobody changes the file meanwhile
 
     async def settle(self) -> None:
         """Wait until the snapshot under way, if any, is in the file or given up: each wait in it has its bound."""

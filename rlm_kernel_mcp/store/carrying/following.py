@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,6 +37,19 @@ _NEWEST: Final = (
 )
 """The keys that have changed, the session's own row last: who has that has all that it says."""
 _NOTE: Final = "INSERT INTO temp.changed (session_id, tab) VALUES (?, 'sessions')"
+
+AT_ONCE_ROWS: Final = 16
+AT_ONCE_BYTES: Final = 200_000
+"""As much as a step may write without a thread (`store/writer.py`), and so as much as is read without one."""
+_SIZES: Final = {
+    "sessions": "SELECT length(final_answer) FROM main.sessions WHERE session_id = ?",
+    "events": "SELECT text_bytes FROM main.events WHERE session_id = ? AND id = ?",
+    "seen": "SELECT bytes FROM main.seen WHERE session_id = ? AND id = ?",
+}
+
+Keys = list[tuple[Any, ...]]
+"""Of changed rows: the newest note, the table, and what tells the row from others."""
+Wanted = Callable[[sqlite3.Connection, str, Keys], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,18 @@ class Following:
 
         Raises: SessionBusy: the record cannot be read.
         """
+        found = self._changed(session_id, mark, lambda *_: True)
+        if found is None:
+            raise SessionBusy(f"The record of session {session_id} cannot be read: {self._database.problem}", AGAIN)
+        return found
+
+    def changed_at_once(self, session_id: str, mark: Mark) -> ChangedRows | None:
+        """The same on an event loop; None where that would wait for another thread, or where much is to be read."""
+        found: list[ChangedRows | None] = []
+        self._database.at_once(lambda: found.append(self._changed(session_id, mark, _are_small)), reads=True)
+        return found[0] if found else None
+
+    def _changed(self, session_id: str, mark: Mark, is_wanted: Wanted) -> ChangedRows | None:
         found: list[ChangedRows] = []
 
         def look(connection: sqlite3.Connection) -> None:
@@ -82,12 +107,12 @@ class Following:
                 _note_all(connection, session_id)
             since = mark.seq if mark.generation == generation else 0
             connection.execute("DELETE FROM temp.changed WHERE session_id = ? AND seq <= ?", (session_id, since))
-            found[:] = [_changed(connection, session_id, Mark(generation, since))]
+            keys = connection.execute(_NEWEST, (session_id, since)).fetchall()
+            wanted = is_wanted(connection, session_id, keys)
+            found[:] = [_changed(connection, session_id, Mark(generation, since), keys)] if wanted else []
 
         self._database.write(look)
-        if not found:
-            raise SessionBusy(f"The record of session {session_id} cannot be read: {self._database.problem}", AGAIN)
-        return found[0]
+        return found[0] if found else None
 
     def mark(self, session_id: str) -> Mark:
         """Of somebody who has all rows of a session as they are now."""
@@ -150,8 +175,18 @@ def _note_all(connection: sqlite3.Connection, session_id: str) -> None:
         )
 
 
-def _changed(connection: sqlite3.Connection, session_id: str, mark: Mark) -> ChangedRows:
-    keys = connection.execute(_NEWEST, (session_id, mark.seq)).fetchall()
+def _are_small(connection: sqlite3.Connection, session_id: str, keys: Keys) -> bool:
+    """Whether rows are those that a step writes, and have no more text than is written at once."""
+    if len(keys) > AT_ONCE_ROWS or {table for _, table, *_ in keys} - {"sessions", "events", "seen"}:
+        return False
+    size = 0
+    for _, table, row_id, _ in keys:
+        value = (session_id,) if table == "sessions" else (session_id, row_id)
+        size += sum(found or 0 for (found,) in connection.execute(_SIZES[str(table)], value))
+    return size <= AT_ONCE_BYTES
+
+
+def _changed(connection: sqlite3.Connection, session_id: str, mark: Mark, keys: Keys) -> ChangedRows:
     frames: list[tuple[str, bytes | None]] = []
     seq, size = mark.seq, 0
     for place, (newest, table, *of_row) in enumerate(keys):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,3 +255,40 @@ def test_a_node_whose_disk_fails_takes_nothing_over(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(SessionBusy, match="cannot be taken over by this node"):
         carried(one, other)
+
+
+def test_what_a_step_writes_is_read_without_a_thread(tmp_path: Path) -> None:
+    """The same rows and mark as otherwise; what is large, or of another table, and all at the first time, are not."""
+    store = opened(tmp_path)
+    store.following.begin()
+    filled(store)
+    assert store.following.changed_at_once(ID, Mark()) is None
+    mark = store.following.changed(ID, Mark()).mark
+    event = store.begin_event(EventRow(ID, NOW, 2, "run_repl", code="x"), session={"status": "running"})
+    store.complete_event(event, result_status="ok", stdout="some text")
+    found = store.following.changed_at_once(ID, mark)
+    assert found is not None
+    assert keys(found.frames) == [f"row:events:{event}", "row:sessions"]
+    assert found == store.following.changed(ID, mark)
+    store.put_context(ID, b"small", "more")
+    assert store.following.changed_at_once(ID, found.mark) is None
+    mark = store.following.changed(ID, found.mark).mark
+    store.add_event(EventRow(ID, NOW, 3, "run_repl", stdout="x" * 300_000))
+    assert store.following.changed_at_once(ID, mark) is None
+    assert len(store.following.changed(ID, mark).frames) == 1
+
+
+def test_nobody_waits_on_the_loop_for_another_thread(tmp_path: Path) -> None:
+    """While one writes, the rows are read in a thread."""
+    store = opened(tmp_path)
+    store.following.begin()
+    store.add_session(record())
+    found: list[object] = []
+
+    def read(_: sqlite3.Connection) -> None:
+        other = threading.Thread(target=lambda: found.append(store.following.changed_at_once(ID, Mark())))
+        other.start()
+        other.join()
+
+    store._database.write(read)
+    assert found == [None]

@@ -37,7 +37,7 @@ def opened(directory: Path, name: str) -> SnapshotFile:
 
 def given(file: SnapshotFile, sent: SentValues, kept: Kept, bytes_max: int = PLENTY) -> ChangedValues:
     """Give others what they lack."""
-    look = look_at(file)
+    look = look_at(file, 0)
     try:
         found = changed(look, sent, bytes_max)
     finally:
@@ -122,7 +122,7 @@ def test_a_look_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(snapshot_file, "GARBAGE_BYTES_MIN", 10)
     file = opened(tmp_path, "here")
     keep(file, 1, {"a": b"first" * 10, "b": b"other" * 10})
-    look = look_at(file)
+    look = look_at(file, 0)
     for step in range(2, 9):
         keep(file, step, {"a": str(step).encode() * 50})
     assert file.number != look.file_number or file.index.entries["a"].offset != look.index.entries["a"].offset
