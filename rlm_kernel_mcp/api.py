@@ -61,14 +61,16 @@ class Session:
         *,
         host: Host = "auto",
         env: Mapping[str, str] | None = None,
+        cluster: str | None = None,
         **options: Unpack[SessionOptions],
     ) -> None:
         """Open it.
 
         Args:
-            sessions: the place where it is to be; None: one of its own, of which `host` and `env` are told.
+            sessions: the place where it is to be; None: one of its own, of which the next three are told.
             host: as of `Sessions`.
             env: as of `Sessions`.
+            cluster: as of `Sessions`.
             **options: `context_text`, `context_paths` or `session_id`, and the others of `SessionOptions`.
 
         Raises:
@@ -76,9 +78,12 @@ class Session:
             SessionNotFound: of `session_id`.
             KernelStartFailed, SandboxUnavailable, InvalidInput.
         """
-        if sessions is not None and env is not None:
-            raise InvalidInput("env goes with a place of the session's own; `sessions` has its settings already.")
-        self._own = Sessions(host=host, env=env) if sessions is None else None
+        if sessions is not None and (env is not None or cluster is not None):
+            raise InvalidInput(
+                f"{'cluster' if env is None else 'env'} goes with a place of the session's own; `sessions` has its "
+                "settings already."
+            )
+        self._own = Sessions(host=host, env=env, cluster=cluster) if sessions is None else None
         self._sessions = sessions or self._own or Sessions()
         try:
             self._session = self._sessions.session(options)

@@ -361,6 +361,17 @@ def test_nothing_of_jupyter_is_imported_before_it_is_needed(entry: str) -> None:
     assert found == (set() if entry in ("server.app", "commands.lab") else {"sqlite3"})  # in which the record is
 
 
+@pytest.mark.parametrize("entry", ["api", "cli", "server.app", "session.registry", "host.serving"])
+def test_nothing_of_a_cluster_is_imported_where_none_is_asked_for(entry: str) -> None:
+    """In a fresh process: it is an extra, and who does not use it pays nothing for it."""
+    program = f"import sys, rlm_kernel_mcp.{entry}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    parts = (name.removeprefix("rlm_kernel_mcp.").partition(".")[0] for name in loaded.stdout.split())
+    assert {"cluster", "ray", "fsspec"}.isdisjoint(parts)
+
+
 def test_a_front_imports_next_to_nothing_and_is_one_file() -> None:
     """It is started for every thread of an agent, and what it seldom needs it reads when it needs it."""
     found = set[str]()

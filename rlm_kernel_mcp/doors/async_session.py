@@ -51,6 +51,7 @@ class AsyncSession:
         host: Host = "auto",
         env: Mapping[str, str] | None = None,
         door: Door | None = None,
+        cluster: str | None = None,
         **options: Unpack[SessionOptions],
     ) -> None:
         """Nothing begins before `async with` or `open`.
@@ -59,12 +60,13 @@ class AsyncSession:
             host: `auto`, `required` or `off`, as of `Sessions`.
             env: settings by their names (`RLM_...`), before those of the environment.
             door: where its calls go, if it shares one with others; who made that closes it.
+            cluster: as of `Sessions`.
             **options: as `SessionOptions`.
         """
         if door is not None and env is not None:
             raise InvalidInput("env goes with a session's own place; that of `door` has its settings already.")
         require_known(options)
-        self._door = door or door_of(host, env)
+        self._door = door or door_of(host, env, cluster)
         self._owns_door = door is None
         functions = options.pop("host_functions", None)
         self._functions = Functions(functions) if functions else None

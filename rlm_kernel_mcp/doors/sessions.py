@@ -26,7 +26,14 @@ T = TypeVar("T")
 class Place:
     """What sessions share: `Sessions` of `api.py`, but for the opening of one."""
 
-    def __init__(self, *, host: Host = "auto", env: Mapping[str, str] | None = None, door: Door | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        host: Host = "auto",
+        env: Mapping[str, str] | None = None,
+        door: Door | None = None,
+        cluster: str | None = None,
+    ) -> None:
         """Begin: connect to the host, or make a fork server and a spare kernel here (some 0.5 s).
 
         Args:
@@ -34,11 +41,13 @@ class Place:
                 `required`: in the host; `off`: in this process, whose children the kernels are.
             env: settings by their names (`RLM_...`), before those of the environment.
             door: where the calls go instead.
+            cluster: `auto`, or the address of a cluster, on whose nodes they are to be, whatever `host` says; `off`:
+                in none. None: as `RLM_CLUSTER` says.
 
         Raises:
             KernelStartFailed, HostUnavailable, InvalidInput: a setting is wrong.
         """
-        self._door = door or door_of(host, env)
+        self._door = door or door_of(host, env, cluster)
         self._thread = LoopThread()
         self._finalizer = weakref.finalize(self, _forgotten, self._thread, self._door)
         try:

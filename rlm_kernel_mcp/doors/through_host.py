@@ -1,13 +1,14 @@
 """A program's sessions in the host of its user, which its threads, an agent and that one's sub-agents share.
 
-Is: `Door`, over one host after another; or, where none can be had and that will do, in this process. Is not: one
-connection (`link.py`), or how it comes about (`knocking.py`). Above: `api.py`. Below: `link.py`, `knocking.py`,
-`in_process.py`.
+Is: `Door`, over one host after another; or, where none can be had and that will do, in this process; and the choice of
+a place, which may be a cluster. Is not: one connection (`link.py`), or how it comes about (`knocking.py`). Above:
+`api.py`. Below: `link.py`, `knocking.py`, `in_process.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import socket
@@ -27,6 +28,7 @@ from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
 from rlm_kernel_mcp.shielded import made_in_thread
+from rlm_kernel_mcp.variables.cluster import ENTRANCE
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.functions.callee import Callee
@@ -42,15 +44,26 @@ _said = set[str]()
 """Why there was no host, which is said once in a process."""
 
 
-def door_of(host: Host, env: Mapping[str, str] | None) -> Door:
+def door_of(host: Host, env: Mapping[str, str] | None, cluster: str | None = None) -> Door:
     """The place for sessions that a program asks for. Raises: InvalidInput: there is no such place."""
     if host not in HOSTS:
         raise InvalidInput(f"host={host!r} is not known; it is one of {', '.join(map(repr, HOSTS))}.")
     asked = {**os.environ, **(env or {})}
+    if where := _cluster_of(cluster, asked):
+        door: Door = importlib.import_module(ENTRANCE).door(where, env)
+        return door
     is_own = asked.get("RLM_HOST") == "off" or asked.get("RLM_SANDBOX_MODE") == "container"  # as a front has it
     if host == "off" or (host == "auto" and is_own):
         return InProcess(env)
     return ThroughHost(env, or_here=host == "auto")
+
+
+def _cluster_of(said: str | None, environ: Mapping[str, str]) -> str:
+    """Which cluster a program wants; what it says goes before its environment; empty: none. Raises: InvalidInput."""
+    found = environ.get("RLM_CLUSTER", "") if said is None else said
+    if said == "" or not isinstance(found, str):
+        raise InvalidInput(f'cluster={said!r} is none: it is "auto", the address of one, or "off".')
+    return "" if found == "off" else found
 
 
 class ThroughHost:

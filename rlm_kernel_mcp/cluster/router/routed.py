@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 from mcp.types import CallToolResult
 
@@ -23,10 +23,6 @@ from rlm_kernel_mcp.session.reports import SessionList
 from rlm_kernel_mcp.session.trace.reports import TracePage
 from rlm_kernel_mcp.shielded import shielded
 
-if TYPE_CHECKING:
-    from rlm_kernel_mcp.server.tools import GetRegistry, ToolRow, Waiting
-    from rlm_kernel_mcp.session.registry import Registry
-
 CLOSE_S: Final = 15.0
 
 
@@ -38,9 +34,10 @@ class Routed:
         self._connection = f"client {secrets.token_hex(8)}"
 
     async def call_tool(
-        self, name: str, request: requests.Request, arguments: Mapping[str, Any], caller: Caller
+        self, name: str, request: requests.Request, arguments: Mapping[str, Any], caller: Caller | None
     ) -> CallToolResult:
         """The answer of a tool, as the node that has the session gives it. Raises: RlmError: none does."""
+        assert caller is not None  # over stdio and a host's pipes there is one
         calling = self._calling(caller)
         if isinstance(request, requests.ListSessions):
             found = await listed(self._way, request.state, request.limit, request.offset, calling)
@@ -76,22 +73,3 @@ class Routed:
 
     def _calling(self, caller: Caller | None) -> Calling:
         return Calling(self._connection, "" if caller is None else caller.client)
-
-
-async def routed(
-    row: ToolRow,
-    get_registry: GetRegistry,
-    caller: Caller | None,
-    request: requests.Request,
-    arguments: Mapping[str, Any],
-    _waiting: Waiting,
-) -> CallToolResult:
-    """`Doing` of `server/tools.py`: by the router that the server has for a registry."""
-    assert caller is not None
-    found = cast(Routed, await get_registry(None))
-    return await found.call_tool(row.name, request, arguments, caller)
-
-
-async def routed_notebook(registry: Registry, session_id: str) -> tuple[str, int]:
-    """`WriteNotebook` of `server/mcp_server.py`, the same."""
-    return await cast(Routed, registry).notebook(session_id)

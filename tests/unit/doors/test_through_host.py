@@ -46,6 +46,39 @@ def test_what_the_program_says_goes_before_what_its_environment_says(
     assert type(door_of(host, env)) is kind
 
 
+@pytest.mark.parametrize(
+    ("cluster", "environ", "where"),
+    [
+        ("auto", {}, "auto"),
+        ("head:1", {"RLM_CLUSTER": "auto"}, "head:1"),
+        (None, {"RLM_CLUSTER": "auto", "RLM_HOST": "off"}, "auto"),
+        ("off", {"RLM_CLUSTER": "auto"}, None),
+        (None, {"RLM_CLUSTER": "off"}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_cluster_goes_before_a_host(
+    cluster: str | None, environ: dict[str, str], where: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    class Entrance:
+        def door(self, where: str, _env: object) -> str:
+            asked.append(where)
+            return "its door"
+
+    monkeypatch.setattr(through_host.importlib, "import_module", lambda _name: Entrance())
+    for name in ("RLM_HOST", "RLM_CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
+    door = door_of("auto", environ, cluster)
+    assert (asked, door == "its door") == ([where] if where else [], where is not None)
+
+
+def test_a_cluster_without_a_name_is_none() -> None:
+    with pytest.raises(InvalidInput, match='or "off"'):
+        door_of("auto", {}, "")
+
+
 class FakeHosts:
     """Hosts that answer every call by None, one connection after another."""
 
