@@ -25,6 +25,7 @@ from rlm_kernel_mcp.commands.parsing.lab import add_lab
 from rlm_kernel_mcp.commands.parsing.notebooks import add_notebook
 from rlm_kernel_mcp.commands.parsing.sessions import add_sessions, directory
 from rlm_kernel_mcp.commands.parsing.watching import add_watch
+from rlm_kernel_mcp.commands.showing.words import ELSEWHERE
 from rlm_kernel_mcp.errors import InvalidInput, RlmError
 from rlm_kernel_mcp.settings import Settings, load_settings
 from rlm_kernel_mcp.variables.table import TABLE
@@ -165,10 +166,13 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(command=_doctor, parser=parser)
 
 
-def _settings(options: argparse.Namespace | None = None) -> Settings:
+def _settings(options: argparse.Namespace | None = None, *, here: bool = False) -> Settings:
+    """`here`: for a command that looks at this machine's record, and says so where the sessions are elsewhere."""
     given = ((row.variable, getattr(options, row.variable, None)) for row in TABLE)
     options_given = {variable: value for variable, value in given if value is not None}
-    return load_settings(working_directory(), os.environ, options_given)
+    settings = load_settings(working_directory(), os.environ, options_given)
+    _say(ELSEWHERE if here and settings.cluster else "")
+    return settings
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -213,47 +217,47 @@ def _doctor(options: argparse.Namespace) -> int:
 def _sessions(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.sessions import list_sessions
 
-    return list_sessions(_settings(), os.environ, ended_too=options.ended_too, as_json=options.json)
+    return list_sessions(_settings(here=True), os.environ, ended_too=options.ended_too, as_json=options.json)
 
 
 def _trace(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.trace import traced
 
-    return traced(_settings(), options)
+    return traced(_settings(here=True), options)
 
 
 def _attach(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.attach import attach
 
-    return attach(_settings(), options.session_id, only_print=options.only_print)
+    return attach(_settings(here=True), options.session_id, only_print=options.only_print)
 
 
 def _kill(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.kill import kill
 
-    return kill(_settings(), os.environ, options.session_id, forget=options.forget)
+    return kill(_settings(here=True), os.environ, options.session_id, forget=options.forget)
 
 
 def _resume(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.resume import resume
 
-    return resume(_settings(), os.environ, options.session_id, as_json=options.json)
+    return resume(_settings(here=True), os.environ, options.session_id, as_json=options.json)
 
 
 def _files(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.files import files
 
-    return files(_settings(), os.environ, options.session_id, out=options.out, as_json=options.json)
+    return files(_settings(here=True), os.environ, options.session_id, out=options.out, as_json=options.json)
 
 
 def _watch(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.watch import export, watch
 
     if options.export is None:
-        return watch(_settings(), os.environ, options.session_id, options.port)
+        return watch(_settings(here=True), os.environ, options.session_id, options.port)
     if options.session_id is None:
         raise InvalidInput("--export writes one session, and none is named.", "Give its SESSION_ID.")
-    return export(_settings(), options.session_id, options.export)
+    return export(_settings(here=True), options.session_id, options.export)
 
 
 def _run_notebook(options: argparse.Namespace) -> int:
@@ -266,7 +270,7 @@ def _lab(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.lab import lab
 
     how = {"port": options.port, "browser": options.browser, "only_print": options.only_print}
-    return lab(_settings(), os.environ, **how)
+    return lab(_settings(here=True), os.environ, **how)
 
 
 def _cluster(options: argparse.Namespace) -> int:

@@ -27,6 +27,11 @@ from rlm_kernel_mcp.variables.telemetry import NO_TELEMETRY, TelemetrySettings, 
 
 IMAGE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
+ENTRANCE: Final = "rlm_kernel_mcp.cluster.entrance"
+"""What has the sessions of a cluster for programs and servers. It lies above them, is an extra, and is imported by this
+name where somebody asks for a cluster, and not before."""
+CLUSTER_ADDRESS: Final = re.compile(r"(?:\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5}")
+
 CHECKING: Final = ("jsonschema", "referencing")
 """What kernels check the schema of an answer with; they have it where somebody answers."""
 
@@ -60,6 +65,8 @@ class Settings:
     host_idle_s: int = 60
     host_wait_s: int = 10
     spool_gb: int = 16
+    cluster: str = ""
+    """On whose nodes its sessions are: `auto`, or an address; empty: here."""
     subcalls: SubcallSettings = NO_SUBCALLS
     """Who answers its sessions' questions, with which key, and what that may cost."""
     telemetry: TelemetrySettings = NO_TELEMETRY
@@ -145,6 +152,7 @@ def load_settings(
         jupyter=tuple((name, environ[name]) for name in JUPYTERS if environ.get(name)),
         host_idle_s=whole(values, "RLM_HOST_IDLE_S", 60, 0, 31_536_000, "seconds"),
         host_wait_s=whole(values, "RLM_HOST_WAIT_S", 10, 1, 3600, "seconds"),
+        cluster=_cluster(values),
         spool_gb=whole(values, "RLM_SPOOL_GB", 16, 1, 65_536, "GB"),
         subcalls=load_subcall_settings(values, environ, working_dir, home),
         telemetry=load_telemetry_settings(values, environ),
@@ -199,6 +207,16 @@ def _doubts_of_backend(subcalls: SubcallSettings, chosen: frozenset[str]) -> Ite
         yield f"RLM_SUBCALL_BACKEND=claude: {NOT_FOUND}"
     if subcalls.backend == "openai" and importlib.util.find_spec("openai") is None:
         yield f"RLM_SUBCALL_BACKEND=openai needs the package openai, which is not installed for {sys.executable}."
+
+
+def _cluster(values: Mapping[str, str]) -> str:
+    text = values.get("RLM_CLUSTER", "off")
+    if text not in ("off", "auto") and not CLUSTER_ADDRESS.fullmatch(text):
+        raise InvalidInput(
+            f"RLM_CLUSTER={text[:80]!r} is neither auto, nor off, nor the address of a cluster's head, HOST:PORT.",
+            "Correct the setting.",
+        )
+    return "" if text == "off" else text
 
 
 def _checked_working_dir(given: Path | str) -> Path:

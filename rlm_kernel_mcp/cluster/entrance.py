@@ -1,18 +1,16 @@
 """The way into a cluster for whatever has to do with sessions: programs, agents, commands.
 
-Is: joining, the store that its nodes have, and a router of this process. Is not: Ray (`joining.py`), nor a call
-(`router/`). Above: programs and servers, which import it by its name when they are to be in a cluster
-(`doors/through_host.py`, `server/elsewhere/`). Below: `joining.py`, `router/door.py`, `router/routed.py`,
-`shared/opening.py`.
+Is: joining, the store that its nodes have, and a router of this process. Is not: Ray, nor a call (`router/`). Above:
+programs and servers, which import it by its name when they are to be in a cluster. Below: `joining.py`,
+`router/door.py`, `router/routed.py`, `shared/opening.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from rlm_kernel_mcp.cluster.joining import joined, require_ray
 from rlm_kernel_mcp.cluster.router.door import ClusterDoor
 from rlm_kernel_mcp.cluster.router.routed import Routed
 from rlm_kernel_mcp.cluster.router.way import Way
@@ -27,8 +25,7 @@ async def way_into(where: str, environ: Mapping[str, str], state_dir: Path) -> W
     Raises:
         InvalidInput: there is no such cluster, or no [ray]. ClusterUnavailable, StoreUnavailable.
     """
-    joining = await asyncio.to_thread(importlib.import_module, "rlm_kernel_mcp.cluster.joining")
-    found = await joining.joined(where, environ, state_dir)
+    found = await joined(where, environ, state_dir)
     return Way.of(found.nodes, open_store(found.store), found.close)
 
 
@@ -39,7 +36,8 @@ async def routed(settings: Settings) -> Routed:
 
 
 def door(where: str, env: Mapping[str, str] | None) -> ClusterDoor:
-    """That of a program."""
+    """That of a program. Raises: InvalidInput: the extra is not installed."""
+    require_ray()
 
     async def open_way(program: Program) -> Way:
         return await way_into(where, program.environ, program.settings.state_dir)

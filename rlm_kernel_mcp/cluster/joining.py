@@ -1,8 +1,7 @@
 """A process becomes a part of a cluster: the one way in for routers, commands and programs.
 
 Is: which cluster it is, whether Ray is installed, one connection a process. Is not: Ray (`ray_actors.py`), which is
-imported here at the first use. Above: commands, the entrance of a cluster. Below: `place.py`,
-`ray_actors.py`.
+imported here at the first use. Above: commands, `entrance.py`. Below: `place.py`, `ray_actors.py`.
 """
 
 from __future__ import annotations
@@ -48,8 +47,9 @@ def require_ray() -> None:
     """Raises: InvalidInput: the extra [ray] is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise InvalidInput(
-            "Ray is not installed where this runs.",
-            f"Install the extra [ray] of this package (in a checkout: bin/setup --with ray), for {sys.executable}.",
+            "Sessions in a cluster need Ray, which is not installed where this runs.",
+            "Install the extra: pip install 'WHEEL[ray]', WHEEL being the path of the built wheel (in a checkout: "
+            f"bin/setup --with ray), for {sys.executable}.",
         )
 
 

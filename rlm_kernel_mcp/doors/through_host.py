@@ -27,8 +27,8 @@ from rlm_kernel_mcp.front.front import NoHost
 from rlm_kernel_mcp.session.contexts.given import Added
 from rlm_kernel_mcp.session.reports import FinalReport, Opened, StepReport, VariableSlice
 from rlm_kernel_mcp.session.trace.reports import TraceEvent
+from rlm_kernel_mcp.settings import ENTRANCE
 from rlm_kernel_mcp.shielded import made_in_thread
-from rlm_kernel_mcp.variables.cluster import ENTRANCE
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.functions.callee import Callee

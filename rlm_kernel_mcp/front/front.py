@@ -135,8 +135,8 @@ class Place:
         # Read anew each time: it may be another by the time that a host has died.
         self.version = read(PACKAGE + "/__init__.py").partition('__version__ = "')[2].partition('"')[0]
         self.directory = environ.get("RLM_HOST_DIR") or f"/tmp/rlm-kernel-mcp-{os.getuid()}"  # noqa: S108  (checked)
-        texts = [PACKAGE, os.path.dirname(sys.executable), sys.version, self.state, *self.confined.values()]
-        self.stem = f"{self.directory}/{fingerprint(texts)}-"
+        texts = [PACKAGE, os.path.dirname(sys.executable), sys.version, self.state, environ.get("RLM_CLUSTER") or "off"]
+        self.stem = f"{self.directory}/{fingerprint([*texts, *self.confined.values()])}-"
         self.at(self.version)
 
     def at(self, version: str) -> None:

@@ -13,7 +13,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rlm_kernel_mcp.front.front import NoHost, Place, check_directory
 
-KEPT = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "XDG_STATE_HOME", "RLM_HOST_DIR", "RLM_HOST_IDLE_S")
+KEPT = (
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "XDG_STATE_HOME",
+    "RLM_HOST_DIR",
+    "RLM_HOST_IDLE_S",
+    "RLM_CLUSTER",
+)
 """What a host has of the environment of the client that was first. All else comes from each client itself."""
 
 KILLED = 128

@@ -21,6 +21,8 @@ from anyio.abc import TaskGroup
 from mcp.server.lowlevel import Server
 from mcp.types import JSONRPCRequest
 
+from rlm_kernel_mcp.server import tools
+from rlm_kernel_mcp.server.elsewhere import in_cluster
 from rlm_kernel_mcp.server.log_stream import LogStream
 from rlm_kernel_mcp.server.mcp_server import (
     LazyRegistry,
@@ -69,6 +71,8 @@ async def serve(settings: Settings, notebook: WriteNotebook, handed: Sequence[in
     caller = Caller.of_descriptors("stdio", settings, roots) if roots else Caller.of("stdio", settings)
 
     async def opened() -> Registry:
+        if settings.cluster:
+            return await in_cluster.opened(settings)
         registry = await _open_for_good(settings)
         give_to(registry, caller)
         return registry
@@ -79,8 +83,9 @@ async def serve(settings: Settings, notebook: WriteNotebook, handed: Sequence[in
         lambda _ctx: caller,
         asks_models=settings.subcalls.is_open_world,
         is_answered=settings.subcalls.is_answered,
+        do=in_cluster.do if settings.cluster else tools.here,
     )
-    offer_resources(server, lambda _ctx: caller, notebook)
+    offer_resources(server, lambda _ctx: caller, in_cluster.notebook if settings.cluster else notebook)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_on_signal, tasks.cancel_scope)
         await _serve_stdio(server, spoken, tasks, page)  # the transport: it is chosen here and nowhere else

@@ -35,9 +35,6 @@ CLUSTER_TABLE: Final = (
     Setting(DURABLE_MS, "milliseconds for which a step's answer waits for that", "2000"),
     Setting(DURABLE_MB, "MB of values of a step for which its answer waits", "64"),
 )
-ENTRANCE: Final = "rlm_kernel_mcp.cluster.entrance"
-"""What has the sessions of a cluster for programs and servers. It lies above them, is an extra, and is imported by this
-name where somebody asks for a cluster, and not before."""
 OF_CLUSTERS: Final = frozenset(row.variable for row in CLUSTER_TABLE)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

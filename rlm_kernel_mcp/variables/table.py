@@ -53,6 +53,7 @@ TABLE: Final = (
         "60",
     ),
     Setting("RLM_HOST_WAIT_S", "seconds that a client waits for a host before it has its own server", "10"),
+    Setting("RLM_CLUSTER", "cluster on whose nodes the sessions are: auto, or the HOST:PORT of its head", "off"),
     Setting("RLM_HOST_DIR", "directory of the hosts' sockets, short and of this user alone", "below /tmp"),
     Setting(
         "RLM_OTEL",

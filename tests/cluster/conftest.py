@@ -1,4 +1,4 @@
-"""Clusters for a module's tests: three nodes on Ray, of which each test finds at least three open; or two without it."""
+"""Clusters for tests: three nodes on Ray, of which each test finds at least three open; or two in its own process."""
 
 from __future__ import annotations
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rlm_kernel_mcp.cluster.node.host import NodeHost
-from rlm_kernel_mcp.cluster.shared.opening import open_store
-
 from rlm_kernel_mcp.cluster.router.door import ClusterDoor
 from rlm_kernel_mcp.cluster.router.protocol import Node
 from rlm_kernel_mcp.cluster.router.way import Way
+from rlm_kernel_mcp.cluster.shared.opening import open_store
 from rlm_kernel_mcp.doors.program import Program
 from rlm_kernel_mcp.errors import NodeLost
 

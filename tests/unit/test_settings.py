@@ -108,6 +108,7 @@ UNKNOWN: Final = [
     ("RLM_SANDBOX_CONTAINER_RUNTIME", "runc", "docker, podman"),
     ("RLM_MEMORY_LIMIT_MB", "lots", "whole number of MB"),
     ("RLM_MAX_SESSIONS", "0", "whole number of sessions"),
+    ("RLM_CLUSTER", "a cluster", "neither auto, nor off, nor the address"),
     ("RLM_IDLE_TIMEOUT_S", "-1", "whole number of seconds"),
     ("RLM_CONTEXT_ROOTS", "/no/such/directory", "/no/such/directory"),
 ]
@@ -121,6 +122,14 @@ def test_an_unknown_value_is_refused_with_the_known_ones(variable: str, value: s
             load_settings(Path.cwd(), environ, overrides)
         assert variable in refused.value.message
         assert known in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [("auto", "auto"), ("off", ""), ("", ""), ("10.0.0.1:6379", "10.0.0.1:6379"), ("[::1]:1", "[::1]:1")],
+)
+def test_a_cluster_is_one_or_none(said: str, where: str) -> None:
+    assert load_settings("/", {"HOME": "/", "RLM_CLUSTER": said}).cluster == where
 
 
 def test_a_context_root_that_is_no_folder_is_refused() -> None:

@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+ELSEWHERE: Final = (
+    "rlm-kernel-mcp: RLM_CLUSTER is set: this looks at the sessions of this machine, and not at the cluster's. An "
+    "agent reads those by its tools, a program by Session(session_id=...).\n"
+)
+"""What a command says first whose user has their sessions in a cluster."""
+
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 BAR_CELLS: Final = 5
 

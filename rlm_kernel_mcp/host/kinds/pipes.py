@@ -21,7 +21,9 @@ from rlm_kernel_mcp.host.entry.rights import checked
 from rlm_kernel_mcp.host.entry.verbs import Serve
 from rlm_kernel_mcp.host.kinds.client import Clients, settings_of
 from rlm_kernel_mcp.notebook.asked import notebook_of_session
+from rlm_kernel_mcp.server import tools
 from rlm_kernel_mcp.server.app import end_of_starter, patience
+from rlm_kernel_mcp.server.elsewhere import in_cluster
 from rlm_kernel_mcp.server.mcp_server import build_server, offer_resources
 from rlm_kernel_mcp.server.transport.client_log import logged_at
 from rlm_kernel_mcp.server.transport.connection import serve_connection
@@ -56,16 +58,17 @@ class Pipes:
                 _say_end(connection)
                 tasks.cancel_scope.cancel()
 
-            spoken = anyio.Event()
+            spoken, is_routed = anyio.Event(), bool(settings.cluster)
             server = build_server(
-                lambda: registries.registry_for(settings),
+                lambda: in_cluster.opened(settings) if is_routed else registries.registry_for(settings),
                 spoken.set,
                 lambda _ctx: caller,
-                lambda session_id: registries.of_session(settings, session_id),
+                None if is_routed else lambda session_id: registries.of_session(settings, session_id),
                 asks_models=settings.subcalls.is_open_world,
                 is_answered=settings.subcalls.is_answered,
+                do=in_cluster.do if is_routed else tools.here,
             )
-            offer_resources(server, lambda _ctx: caller, notebook_of_session)
+            offer_resources(server, lambda _ctx: caller, in_cluster.notebook if is_routed else notebook_of_session)
             with contextlib.closing(caller):
                 async with logged_at(rights.stderr), anyio.create_task_group() as tasks:
                     tasks.start_soon(end_with, connection, tasks.cancel_scope)

@@ -40,6 +40,18 @@ def test_a_login_shell_cron_ssh_and_an_editor_find_the_same_host(other: dict[str
     assert Place({**HOME, **other}).socket == Place({**HOME}).socket
 
 
+def test_each_cluster_has_a_host_of_its_own_and_none_is_that_of_this_machine() -> None:
+    at_home = Place({**HOME}).socket
+    assert Place({**HOME, "RLM_CLUSTER": "off"}).socket == Place({**HOME, "RLM_CLUSTER": ""}).socket == at_home
+    places = {Place({**HOME, "RLM_CLUSTER": where}).socket for where in ("auto", "head:6379", "other:6379")}
+    assert len({at_home, *places}) == 4
+
+
+def test_a_host_is_told_of_which_cluster_it_is() -> None:
+    """It finds its own place by its environment, as its fronts do by theirs."""
+    assert "RLM_CLUSTER" in front.ours("starting")["KEPT"]
+
+
 def test_another_directory_of_the_records_has_another_host() -> None:
     assert Place({**HOME, "RLM_STATE_DIR": "/elsewhere"}).socket != Place({**HOME}).socket
 
