@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from rlm_kernel_mcp.commands.doctoring.cluster import cluster_lines
 from rlm_kernel_mcp.commands.doctoring.questions import is_answered, questions_lines
 from rlm_kernel_mcp.commands.doctoring.store import store_lines
 from rlm_kernel_mcp.commands.looking.hosts import host_lines
@@ -55,7 +56,7 @@ def doctor(settings: Settings, environ: Mapping[str, str], *, ask: bool = False)
     print("\n".join(wall_lines(report, required)))
     lines = [mapping_line(report, policy), *store_lines(settings), *questions_lines(settings.subcalls)]
     print("\n".join(["", *lines]), flush=True)
-    print("\n".join(host_lines(settings, environ)), flush=True)
+    print("\n".join([*host_lines(settings, environ), *cluster_lines(environ)]), flush=True)
     missing = [wall["name"] for wall in report["walls"] if wall["name"] in required and not wall["holds"]]
     unheard = sorted(set(required) - {wall["name"] for wall in report["walls"]})
     print(flush=True)
