@@ -14,7 +14,7 @@ import importlib
 import logging
 import os
 from collections import OrderedDict
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +28,15 @@ from rlm_kernel_mcp.cluster.node.place import NodePlace
 from rlm_kernel_mcp.cluster.node.replication import Replication
 from rlm_kernel_mcp.cluster.shared.protocol import SharedStore
 from rlm_kernel_mcp.context.roots.open_roots import Roots
-from rlm_kernel_mcp.errors import InternalError, NodeLost, NoRoom, RlmError, SandboxUnavailable, SessionMoved
+from rlm_kernel_mcp.errors import (
+    InternalError,
+    NodeLost,
+    NoRoom,
+    RlmError,
+    SandboxUnavailable,
+    SessionBusy,
+    SessionMoved,
+)
 from rlm_kernel_mcp.session.callers.caller import Caller
 from rlm_kernel_mcp.session.kernels.slots import KernelSlots, SlotOwner
 from rlm_kernel_mcp.settings import Settings
@@ -63,6 +71,7 @@ class _Open:
     moves: NodeMoves
     replication: Replication
     walls: Walls
+    slots: KernelSlots
 
 
 class NodeHost:
@@ -95,8 +104,8 @@ class NodeHost:
             self._settings = replace(self._settings, state_dir=place.directory, context_roots=())
             replication = Replication(self._cluster, self._shared, self._on_moved)
             module = await asyncio.to_thread(importlib.import_module, "rlm_kernel_mcp.session.registry")
-            most = self._settings.max_sessions
-            registry = await module.Registry.open(self._settings, KernelSlots(most), durable=replication)
+            slots = KernelSlots(self._settings.max_sessions)
+            registry = await module.Registry.open(self._settings, slots, durable=replication)
             ends.push_async_callback(registry.close)
             ends.push_async_callback(replication.close)
             carrying = replication.parts = Carrying(registry)
@@ -104,7 +113,7 @@ class NodeHost:
             moves = NodeMoves(name, registry, replication, self._shared)
             ends.push_async_callback(moves.close)
             moves.watch(self._settings.idle_timeout_s)
-            self._parts = _Open(registry, moves, replication, walls)
+            self._parts = _Open(registry, moves, replication, walls, slots)
             self._ends = ends.pop_all()
 
     async def close(self) -> None:
@@ -184,11 +193,12 @@ class NodeHost:
             if verb in OPENS:
                 self._require_room(parts)
             return await calls.done(verb, asked)
-        parts.replication.require(session_id)
-        epoch = parts.replication.epoch_of(session_id)
-        answer = await calls.done(verb, asked)
-        if parts.replication.epoch_of(session_id) != epoch:
-            raise _moved_meanwhile(session_id, verb)
+        kept = parts.replication.driven(session_id)
+        begins, answer = kept.begins, None
+        with suppress(SessionMoved):  # a tool's answer may say that too
+            answer = await calls.done(verb, asked)
+        if answer is None or kept.moved is not None:
+            raise _moved_meanwhile(session_id, has_run=verb in RUNS and kept.begins > begins)
         return answer
 
     def _require_room(self, parts: _Open) -> None:
@@ -198,6 +208,10 @@ class NodeHost:
             raise NoRoom(f"Node {name} is being drained and takes no session.")
         if not parts.walls.tier:
             raise NoRoom(f"Node {name} takes no session: walls that the policy requires do not hold there.")
+        try:
+            parts.slots.check_free("", SlotOwner("", self._settings.max_sessions))
+        except SessionBusy as error:
+            raise NoRoom(f"Node {name}: {error.message}") from None
         if (free_mb := Memory.now().free_mb) < session_mb:
             raise NoRoom(f"Node {name} has {free_mb:,} MB of memory free, and a session may take {session_mb:,} MB.")
 
@@ -212,8 +226,8 @@ class NodeHost:
         return known
 
 
-def _moved_meanwhile(session_id: str, verb: str) -> RlmError:
+def _moved_meanwhile(session_id: str, *, has_run: bool) -> RlmError:
     """What is said of a call that was under way when another node took the session over."""
-    if verb in RUNS:
+    if has_run:
         return NodeLost(f"Session {session_id} was taken over by another node while a step of it was under way.")
     return SessionMoved(f"Session {session_id} was taken over by another node, and this call is not acknowledged.")

@@ -71,6 +71,8 @@ class Kept:
     failed: RlmError | None = None
     """Why the last append failed; it is tried again."""
     work: asyncio.Task[None] | None = None
+    begins: int = 0
+    """Steps that have begun while it was this node's."""
     used_at_s: float = field(default_factory=time.monotonic)
     """When somebody asked for it last."""
     news: asyncio.Event = field(default_factory=asyncio.Event)

@@ -81,6 +81,11 @@ class Replication:
         kept = self._sessions.get(session_id)
         return 0 if kept is None or kept.moved is not None else kept.epoch
 
+    def driven(self, session_id: str) -> Kept:
+        """A session that this node drives, to see later whether it still does. Raises: SessionMoved."""
+        self.require(session_id)
+        return self._sessions[session_id]
+
     def is_moved(self, session_id: str) -> bool:
         """Whether another node has taken over a session that was driven here, and is not forgotten yet."""
         kept = self._sessions.get(session_id)
@@ -104,6 +109,7 @@ class Replication:
         kept = self._sessions.get(session_id)
         if kept is None or kept.moved is not None:
             return
+        kept.begins += 1
 
         def tell() -> None:
             progress = kept.progress or (self.parts and self.parts.progress(session_id))

@@ -8,13 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.cluster.node.messages import Answer, Asked
 from rlm_kernel_mcp.errors import NodeLost, SessionMoved
-from tests.cluster.node.nodes import here
+from rlm_kernel_mcp.session.reports import StepReport
+from tests.cluster.node.nodes import Asking, here
 from tests.sessions import until
 
 pytestmark = pytest.mark.slow
 
 LARGE = "import random\nlarge = random.randbytes(3_000_000); small = 5"
+
+
+async def agent_step(node: Asking, session_id: str, code: str) -> None:
+    await node.step(session_id, code)
+
+
+async def program_step(node: Asking, session_id: str, code: str) -> None:
+    Answer(await node.call("door:run", Asked({"session_id": session_id, "code": code}).text())).value(StepReport)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ESTALE])
@@ -103,14 +113,17 @@ def test_with_lag_a_step_is_answered_at_once_and_the_next_one_waits_for_it(short
     asyncio.run(main())
 
 
-def test_a_session_that_another_node_has_taken_is_ended_here(short_dir: Path) -> None:
+@pytest.mark.parametrize("is_program", [False, True])
+def test_a_session_that_another_node_has_taken_is_ended_here(short_dir: Path, is_program: bool) -> None:
+    """Its step is told as lost, and is not to be run again: nobody knows whether the store had it just in time."""
+
     async def main() -> None:
         async with here(short_dir, "one", "two") as (one, two):
             session_id = await one.opened()
             await one.step(session_id, "x = 1")
             await two.adopt(session_id, 2)
             with pytest.raises(NodeLost):
-                await one.step(session_id, "x = 'zombie'")
+                await (program_step if is_program else agent_step)(one, session_id, "x = 'zombie'")
             with pytest.raises(SessionMoved):
                 await one.step(session_id, "x")
             await until(lambda: not one.registry.handles.sessions)

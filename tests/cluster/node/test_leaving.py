@@ -38,6 +38,21 @@ def test_a_node_is_drained_as_its_steps_end(short_dir: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_node_whose_kernels_all_run_a_step_has_no_room(short_dir: Path) -> None:
+    """Its router has another node open the session; where one is idle, that gives way as at home."""
+
+    async def main() -> None:
+        async with here(short_dir, "one", RLM_MAX_SESSIONS="1") as (one,):
+            session_id = await one.opened()
+            await one.data("rlm_run_repl", session_id=session_id, code="while True: pass", wait_ms=0)
+            with pytest.raises(NoRoom):
+                await one.opened()
+            await one.data("rlm_interrupt", session_id=session_id)
+            assert (await one.step(await one.opened(), "1"))["status"] == "ok"
+
+    asyncio.run(main())
+
+
 def test_a_released_session_leaves_nothing_on_its_node(short_dir: Path) -> None:
     async def main() -> None:
         async with here(short_dir, "one") as (one,):
