@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PART: Final = 1
 """The kind of all frames of a session; another number would be another form of them."""
 GONE: Final = "the node that had the session's kernel has ended, or has let it go"
+GONE_WITH_LAG: Final = (
+    f"{GONE}; it answered before the shared store had what it told (RLM_CLUSTER_DURABILITY=lag), so that its last step "
+    "may be missing"
+)
 
 
 class Carrying:

@@ -110,7 +110,7 @@ class NodeHost:
             ends.push_async_callback(replication.close)
             carrying = replication.parts = Carrying(registry)
             await carrying.begin()
-            moves = NodeMoves(name, registry, replication, self._shared)
+            moves = NodeMoves(self._cluster, registry, replication, self._shared)
             ends.push_async_callback(moves.close)
             moves.watch(self._settings.idle_timeout_s)
             self._parts = _Open(registry, moves, replication, walls, slots)

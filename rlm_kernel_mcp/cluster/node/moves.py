@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.cluster.contexts.placing import placed
-from rlm_kernel_mcp.cluster.node.carrying import GONE, PART
+from rlm_kernel_mcp.cluster.node.carrying import GONE, GONE_WITH_LAG, PART
 from rlm_kernel_mcp.cluster.node.replication import RELEASE_S, Replication
 from rlm_kernel_mcp.cluster.shared.protocol import Frame, SharedStore
 from rlm_kernel_mcp.errors import (
@@ -28,6 +28,7 @@ from rlm_kernel_mcp.errors import (
 )
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.safe_text import safe_text
+from rlm_kernel_mcp.variables.cluster import ClusterSettings
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.registry import Registry
@@ -49,8 +50,11 @@ IDLE_LOOK_S: Final = 30.0
 class NodeMoves:
     """Those of one node."""
 
-    def __init__(self, node: str, registry: Registry, replication: Replication, shared: SharedStore) -> None:
-        self._node, self._registry, self._replication, self._shared = node, registry, replication, shared
+    def __init__(
+        self, cluster: ClusterSettings, registry: Registry, replication: Replication, shared: SharedStore
+    ) -> None:
+        self._node, self._gone = cluster.node, GONE if cluster.waits else GONE_WITH_LAG
+        self._registry, self._replication, self._shared = registry, replication, shared
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A lock for each session that comes or goes."""
         self._tasks = set[asyncio.Task[None]]()
@@ -87,7 +91,7 @@ class NodeMoves:
             self._replication.forget(session_id)
             await self._shared.claim(session_id, epoch, self._node)
             parts = self._parts_of(session_id, epoch)
-            sent = await self._registry.handles.moves.take_over(session_id, parts, GONE)
+            sent = await self._registry.handles.moves.take_over(session_id, parts, self._gone)
             await self._place_files(session_id)
             self._replication.take(session_id, epoch, sent)
 

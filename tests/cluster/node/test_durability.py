@@ -106,6 +106,7 @@ def test_with_lag_a_step_is_answered_at_once_and_the_next_one_waits_for_it(short
             await two.adopt(session_id, 2)
             report = await two.step(session_id, "x")
             assert report["result"] == "1"
+            assert "its last step may be missing" in report["lost"]["reason"]
             one.faults.held.set()
             with pytest.raises((SessionMoved, NodeLost)):
                 await one.step(session_id, "x")
