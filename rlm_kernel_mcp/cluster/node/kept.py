@@ -7,16 +7,19 @@ Above: `replication.py`. Below: errors, `cluster/shared/protocol.py`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from rlm_kernel_mcp.cluster.shared.protocol import Frame
+from rlm_kernel_mcp.cluster.shared.protocol import Frame, SharedStore
 from rlm_kernel_mcp.errors import RlmError, SessionMoved, StoreUnavailable
 from rlm_kernel_mcp.session.carrying.durable import Progress
 from rlm_kernel_mcp.text.safe_text import safe_text
+
+log = logging.getLogger(__name__)
 
 AGAIN: Final = (
     "Nothing is lost as long as this node lives: call rlm_await_step for the report of a step that has ended, or the "
@@ -92,15 +95,23 @@ class Kept:
 
 
 @asynccontextmanager
-async def within(seconds: float, what: str, kept: Kept | None = None) -> AsyncIterator[None]:
-    """Raise StoreUnavailable where it takes longer."""
+async def within(seconds: float, what: str, kept: Kept | None = None, *, before_s: float = 0.0) -> AsyncIterator[None]:
+    """Raise StoreUnavailable where it takes longer. `before_s`: for how long it has been waited for already."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
         failed = None if kept is None else kept.failed
-        why = f"it took more than {seconds * 1000:,.0f} ms" if failed is None else failed.message
+        why = f"it took more than {(before_s + seconds) * 1000:,.0f} ms" if failed is None else failed.message
         raise StoreUnavailable(f"{what}: {why}", AGAIN) from None
+
+
+async def removed(shared: SharedStore, session_id: str) -> None:
+    """Nobody will ever ask for that session; where the store does not answer a claim stays, to nobody's harm."""
+    try:
+        await shared.remove(session_id)
+    except RlmError as error:
+        log.info("session %s, which was not opened, stays in the shared store: %s", session_id, error.message)
 
 
 def not_there(progress: Progress) -> str:

@@ -23,6 +23,7 @@ from rlm_kernel_mcp.cluster.node.kept import (
     moved_again,
     not_here,
     not_there,
+    removed,
     within,
 )
 from rlm_kernel_mcp.cluster.shared.protocol import SharedStore
@@ -42,6 +43,9 @@ FOLLOW_MB: Final = 256
 """Of such values at once, which is more than one may have; of one session at a time."""
 RETRY_FIRST_S: Final = 0.2
 RETRY_MAX_S: Final = 5.0
+LATE_S: Final = 10.0
+"""How much longer than `durable_ms` rows are waited for where the store has not failed: the step has run by then, and
+its report is worth more than an error."""
 NEW_EPOCH: Final = 1
 """Of a session that is opened here."""
 OPEN_S: Final = 30.0
@@ -164,15 +168,8 @@ class Replication:
                 await self._reached(kept, self._want(kept, progress))
         except BaseException:
             self.forget(session_id)
-            await shielded(self._removed(session_id), f"the removal of {session_id} from the shared store")
+            await shielded(removed(self._shared, session_id), f"the removal of {session_id} from the shared store")
             raise
-
-    async def _removed(self, session_id: str) -> None:
-        """Nobody will ever ask for that session; where the store does not answer a claim stays, to nobody's harm."""
-        try:
-            await self._shared.remove(session_id)
-        except RlmError as error:
-            log.info("session %s, which was not opened, stays in the shared store: %s", session_id, error.message)
 
     async def kept(self, progress: Progress) -> tuple[str, ...]:
         if progress.parent_id:
@@ -181,14 +178,26 @@ class Replication:
         kept = self._sessions[progress.session_id]
         before = kept.wanted
         number = self._want(kept, progress)
-        async with within(self._cluster.durable_ms / 1000, not_there(progress), kept):
-            if self._cluster.waits:
-                await self._reached(kept, number)
-                return kept.lacking
-            # What the answer before this one has told is there: so no more than one step is on this node alone.
-            await self._reached(kept, before)
-            await self._look(kept)
+        if self._cluster.waits:
+            await self._rows_there(kept, number, progress)
+            return kept.lacking
+        # What the answer before this one has told is there: so no more than one step is on this node alone.
+        await self._rows_there(kept, before, progress)
+        await self._look(kept)
         return ()
+
+    async def _rows_there(self, kept: Kept, number: int, progress: Progress) -> None:
+        """Wait for an append; a store that is slow and has not failed gets longer. Raises: SessionMoved."""
+        durable_s = self._cluster.durable_ms / 1000
+        try:
+            async with asyncio.timeout(durable_s):
+                await self._reached(kept, number)
+        except TimeoutError:
+            late_s = LATE_S if kept.failed is None else 0.0
+        else:
+            return
+        async with within(late_s, not_there(progress), kept, before_s=durable_s):
+            await self._reached(kept, number)
 
     async def _look(self, kept: Kept) -> None:
         """See that the epoch is still this node's, without a wait for what others append. Raises: SessionMoved."""

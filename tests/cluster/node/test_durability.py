@@ -91,7 +91,10 @@ def test_a_value_that_did_not_follow_is_told_to_be_lost_and_all_others_are_as_th
     asyncio.run(main())
 
 
-def test_with_lag_a_step_is_answered_at_once_and_the_next_one_waits_for_it(short_dir: Path) -> None:
+def test_with_lag_a_step_is_answered_at_once_and_the_next_one_waits_for_it(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlm_kernel_mcp.cluster.node.replication.LATE_S", 0.0)
     variables = {"RLM_CLUSTER_DURABILITY": "lag", "RLM_CLUSTER_DURABLE_MS": "300"}
 
     async def main() -> None:

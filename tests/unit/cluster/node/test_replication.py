@@ -140,7 +140,11 @@ def test_a_value_that_never_comes_is_named_each_time_and_not_asked_for_without_e
     asyncio.run(main())
 
 
-def test_a_record_that_cannot_be_read_here_is_no_answer_and_is_tried_again(tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_read_here_is_no_answer_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATE_S", 0.0)
+
     async def main() -> None:
         async with node(tmp_path, durable_ms=1) as one:
             await one.replication.opened(progress(0))
@@ -150,6 +154,18 @@ def test_a_record_that_cannot_be_read_here_is_no_answer_and_is_tried_again(tmp_p
             assert "by its step 7" in refused.value.message
             await until(lambda: not one.replication._sessions[SESSION].is_behind)
             assert await one.rows() == 2
+
+    asyncio.run(main())
+
+
+def test_a_store_that_is_only_slow_is_waited_for_longer_than_values(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with node(tmp_path, durable_ms=1) as one:
+            await one.replication.opened(progress(0))
+            one.parts.held.clear()
+            answer = asyncio.create_task(one.replication.kept(progress()))
+            asyncio.get_running_loop().call_later(0.02, one.parts.held.set)
+            assert await answer == ()
 
     asyncio.run(main())
 
