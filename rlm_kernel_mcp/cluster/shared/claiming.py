@@ -61,7 +61,13 @@ class Claiming:
             self._medium.seal(claim)
         self._at("claim_sealed")
         if not self._medium.is_whole(own):
-            self._carry(self._last_whole(older), own)
+            try:
+                self._carry(self._last_whole(older), own)
+            except (StoreDamaged, OSError):
+                # Whoever has a newer epoch may have dropped meanwhile what this one was to take over.
+                if not self._medium.is_own(own):
+                    raise SessionMoved(f"Session {session_id} was taken over meanwhile.") from None
+                raise
         for claim in older:
             self._medium.drop_claim(claim)
         return own

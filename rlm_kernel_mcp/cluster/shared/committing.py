@@ -88,11 +88,15 @@ class Committer:
             self._calls.append(lambda: self._left.append(key))
             self._change.notify_all()
 
-    def close(self) -> bool:
-        """End after what waits now; whether the thread has ended. One that the disk holds ends with the process."""
+    def end(self) -> None:
+        """Take nothing more; the thread ends after what waits now."""
         with self._change:
             self._is_closed = True
             self._change.notify_all()
+
+    def close(self) -> bool:
+        """As `end`; whether the thread has ended. One that the disk holds ends with the process."""
+        self.end()
         self._thread.join(CLOSE_S)
         return not self._thread.is_alive()
 
@@ -120,6 +124,8 @@ class Committer:
 
     def _commit(self, group: Sequence[Wanted]) -> None:
         try:
+            # Before it is written too: of an epoch that was over by then, no byte is ever in the log.
+            group = self._acknowledged(group, final=False)
             self._at("before_write")
             if entries := self._entries(group):
                 self.log.append(entries)
@@ -128,16 +134,22 @@ class Committer:
             for wanted in group:
                 wanted.done.set_exception(error)
             return
-        looked = dict[Key, BaseException | None]()
+        for wanted in self._acknowledged(group, final=True):
+            wanted.done.set_result(None)
+        self._clean()
+
+    def _acknowledged(self, group: Sequence[Wanted], *, final: bool) -> list[Wanted]:
+        """Those of a group whose epoch is still their claim's; the others are told why not."""
+        looked, passed = dict[Key, BaseException | None](), list[Wanted]()
         for wanted in group:
             key = (wanted.claim.session_id, wanted.claim.epoch)
             if key not in looked:
-                looked[key] = self._look(wanted.claim)
+                looked[key] = self._look(wanted.claim, final=final)
             if (why := looked[key]) is None:
-                wanted.done.set_result(None)
+                passed.append(wanted)
             else:
                 wanted.done.set_exception(why)
-        self._clean()
+        return passed
 
     def _entries(self, group: Sequence[Wanted]) -> list[Entry]:
         orders, entries = dict[Key, int](), []
@@ -151,7 +163,7 @@ class Committer:
             entries.append(Entry(*key, tuple(placed), wanted.whole))
         return entries
 
-    def _look(self, claim: Claimed) -> BaseException | None:
+    def _look(self, claim: Claimed, *, final: bool) -> BaseException | None:
         """Why nothing of an epoch is acknowledged."""
         try:
             if self.is_sealed:
@@ -165,7 +177,8 @@ class Committer:
                     f"Session {claim.session_id} was taken over by another node: epoch {claim.epoch} is over, and what "
                     "was done under it last is not acknowledged."
                 )
-            self._at("epoch_checked")
+            if final:
+                self._at("epoch_checked")
         except OSError as error:
             return error
         return None

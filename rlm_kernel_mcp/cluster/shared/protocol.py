@@ -102,7 +102,8 @@ class SharedStore(Protocol):
         Appends of one session keep their order; those that wait at the same time share one write.
 
         Raises:
-            SessionMoved: somebody has a newer epoch; nothing of it will ever be read, or the claim was not there.
+            SessionMoved: somebody has a newer epoch. Nothing of this is in the log, but for what was being written in
+                the very moment of that claim: that may be read, or not.
         """
         ...
 

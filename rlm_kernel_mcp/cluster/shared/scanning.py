@@ -14,7 +14,7 @@ from rlm_kernel_mcp.cluster.shared.places.medium import Medium
 from rlm_kernel_mcp.errors import StoreDamaged
 
 TRIES: Final = 8
-"""A log whose process lives on is cleaned while it is read: then it is read again."""
+"""A log whose process lives on grows and is cleaned while it is read: what does not fit together then is read again."""
 
 
 def scanned(medium: Medium, log: str) -> Index:
@@ -24,15 +24,17 @@ def scanned(medium: Medium, log: str) -> Index:
         StoreDamaged: it is not what was written; OSError: it cannot be read, or is not there.
     """
     for _ in range(TRIES - 1):
+        segments = medium.segments(log)
         try:
-            return _scanned(medium, log)
-        except FileNotFoundError:
-            continue
-    return _scanned(medium, log)
+            return _scanned(medium, log, segments)
+        except (FileNotFoundError, StoreDamaged):
+            if medium.segments(log) == segments:
+                raise
+    return _scanned(medium, log, medium.segments(log))
 
 
-def _scanned(medium: Medium, log: str) -> Index:
-    index, mark, segments = Index(), mark_of(log), medium.segments(log)
+def _scanned(medium: Medium, log: str, segments: dict[int, int]) -> Index:
+    index, mark = Index(), mark_of(log)
     counted = _counted(medium, mark, log, segments)
     last_group = 0
     for segment, size in segments.items():

@@ -68,7 +68,10 @@ class Store:
 
     def _claim(self, session_id: str, epoch: int, node: str) -> tuple[Claimed, Committer]:
         with self._making:
-            if self._committer is None or self._medium.is_log_sealed(self._committer.log.name):
+            if self._committer is not None and self._medium.is_log_sealed(self._committer.log.name):
+                self._committer.end()
+                self._committer = None
+            if self._committer is None:
                 self._committer = Committer(self._medium, Log(self._medium, self._at), self._at)
             committer = self._committer
         claiming = Claiming(self._medium, committer, self._at, self._within_s)

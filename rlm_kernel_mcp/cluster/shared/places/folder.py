@@ -65,7 +65,7 @@ class Folder(BlobFiles):
         directory = self._sessions / claim.session_id
         make_directory(directory)
         new = directory / f"new-{secrets.token_hex(8)}"
-        write_new(new, claim.text())
+        write_new(new, claim.text(), is_named=False)
         try:
             os.link(new, self._claim(claim), follow_symlinks=False)
         except FileExistsError:

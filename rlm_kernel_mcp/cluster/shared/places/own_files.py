@@ -27,15 +27,21 @@ def opened(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
         os.close(descriptor)
 
 
-def write_new(path: Path, text: bytes, *, is_durable: bool = True) -> None:
-    """A small file that is not there yet, and its name. Raises: FileExistsError."""
+def write_new(path: Path, text: bytes, *, is_durable: bool = True, is_named: bool = True) -> None:
+    """A small file that is not there yet.
+
+    `is_durable`: wait for its bytes to be on the disk. `is_named`: and for its name.
+
+    Raises:
+        FileExistsError.
+    """
     with opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
         left = memoryview(text)
         while left:
             left = left[os.write(descriptor, left) :]
-        if is_durable:
+        if is_durable and text:
             os.fsync(descriptor)
-    if is_durable:
+    if is_durable and is_named:
         sync_directory(path.parent)
 
 

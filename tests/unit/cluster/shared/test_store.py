@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
+import time
 from pathlib import Path
 
 import pytest
 
+from rlm_kernel_mcp.cluster.shared import log
+from rlm_kernel_mcp.cluster.shared.opening import open_store
+from rlm_kernel_mcp.cluster.shared.places.folder import Folder
 from rlm_kernel_mcp.cluster.shared.protocol import Claim, Frame
 from rlm_kernel_mcp.errors import InvalidInput, SessionMoved, StoreDamaged
+from tests.parts import ROOT
 from tests.unit.cluster.shared.stores import SESSION, frame, objects_below, opened, read, taken_over
 
 
@@ -107,9 +113,12 @@ def test_many_sessions_at_once_keep_their_own_orders(where: str) -> None:
     asyncio.run(play())
 
 
-def test_values_that_are_replaced_do_not_stay_for_ever(tmp_path: Path) -> None:
+def test_values_that_are_replaced_do_not_stay_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "SLACK_BYTES", 200_000)
+    monkeypatch.setattr(Folder, "segment_bytes", 50_000)
+
     async def play() -> None:
-        value = os.urandom(1 << 20)
+        value = os.urandom(10_000)
         async with opened(tmp_path / "store") as first, opened(tmp_path / "store") as second:
             for name in ("s_moves", "s_stays"):
                 await first.claim(name, 1, "one")
@@ -117,42 +126,11 @@ def test_values_that_are_replaced_do_not_stay_for_ever(tmp_path: Path) -> None:
             await first.append("s_stays", 1, [frame("gone", None)])
             for step in range(100):
                 await first.append("s_moves", 1, [frame("value", value), frame("row", b"%d" % step)])
-            assert (await first.room()).log_mb < 30
             on_disk = sum(path.stat().st_size for path in (tmp_path / "store" / "logs").rglob("segment-*"))
-            assert on_disk < 30 << 20
+            assert on_disk < 350_000
             assert await read(first, 1, "s_stays") == {"kept": value}
             assert await taken_over(second, 2, "s_stays") == {"kept": value}
             assert await taken_over(second, 2, "s_moves") == {"value": value, "row": b"99"}
-
-    asyncio.run(play())
-
-
-def test_a_session_that_is_forgotten_is_gone_for_all(where: str) -> None:
-    async def play() -> None:
-        async with opened(where) as first, opened(where) as second:
-            await first.claim(SESSION, 1, "one")
-            await first.append(SESSION, 1, [frame("x", b"1")])
-            await second.remove(SESSION)
-            await second.remove(SESSION)
-            assert await second.newest(SESSION) is None
-            assert await second.sessions() == []
-            with pytest.raises(SessionMoved):
-                await first.append(SESSION, 1, [frame("x", b"2")])
-            assert await taken_over(second, 1) == {}
-
-    asyncio.run(play())
-
-
-def test_a_session_that_was_left_waits_for_whoever_takes_it(where: str) -> None:
-    async def play() -> None:
-        async with opened(where) as second:
-            async with opened(where) as first:
-                await first.claim(SESSION, 1, "one")
-                await first.append(SESSION, 1, [frame("x", b"1")])
-                await first.leave(SESSION, 1)
-                with pytest.raises(SessionMoved):
-                    await first.append(SESSION, 1, [])
-            assert await taken_over(second, 2) == {"x": b"1"}
 
     asyncio.run(play())
 
@@ -162,10 +140,10 @@ def test_groups_that_are_dead_do_not_stay_in_an_object_store(memory: str) -> Non
         async with opened(memory) as first, opened(memory) as second:
             await first.claim(SESSION, 1, "one")
             await first.append(SESSION, 1, [frame("kept", b"1")])
-            for step in range(500):
+            for step in range(300):
                 await first.append(SESSION, 1, [frame("row", b"%d" % step)])
             assert objects_below(memory) < 220
-            assert await taken_over(second, 2) == {"kept": b"1", "row": b"499"}
+            assert await taken_over(second, 2) == {"kept": b"1", "row": b"299"}
 
     asyncio.run(play())
 
@@ -259,10 +237,32 @@ def test_files_of_the_store_are_this_user_s_alone(tmp_path: Path) -> None:
 
 def test_a_store_is_an_absolute_path() -> None:
     with pytest.raises(InvalidInput, match="absolute path"):
-        open_relative()
+        open_store("store")
 
 
-def open_relative() -> None:
-    from rlm_kernel_mcp.cluster.shared.opening import open_store
+def test_no_clock_decides_anything(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes whose clocks are an hour apart, either way, and one whose clock stands still."""
 
-    open_store("store")
+    async def play() -> None:
+        hours = iter((0.0, 3_600.0, -3_600.0, 0.0))
+        value = None
+        for epoch in range(1, 5):
+            now_s = next(hours)
+            monkeypatch.setattr(time, "time", lambda now_s=now_s: now_s)
+            monkeypatch.setattr(time, "time_ns", lambda now_s=now_s: int(now_s * 1e9))
+            async with opened(where) as store:
+                assert await taken_over(store, epoch) == ({} if value is None else {"x": value})
+                value = b"%d" % epoch
+                await store.append(SESSION, epoch, [frame("x", value)])
+                await store.sweep()
+
+    asyncio.run(play())
+
+
+def test_the_store_asks_no_clock() -> None:
+    """The wait for an answer alone has a bound, which is the event loop's."""
+    sources = (ROOT / "rlm_kernel_mcp" / "cluster" / "shared").rglob("*.py")
+    names = {
+        path.name for path in sources if re.search(r"^(import|from) (time|datetime)\b", path.read_text(), re.MULTILINE)
+    }
+    assert names == set()

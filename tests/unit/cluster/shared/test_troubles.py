@@ -228,6 +228,7 @@ def after(steps: int) -> dict[str, bytes]:
     return rows | ({"value": b"%d" % (steps - 1) * 20} if steps else {})
 
 
+@pytest.mark.slow
 def test_a_log_that_is_cut_off_at_any_byte_has_all_whole_groups_before_it(tmp_path: Path) -> None:
     ends = asyncio.run(written(tmp_path / "store", 4))
     (segment,) = (tmp_path / "store").rglob("segment-*")
@@ -237,6 +238,7 @@ def test_a_log_that_is_cut_off_at_any_byte_has_all_whole_groups_before_it(tmp_pa
         assert state(tmp_path / "store") == after(sum(end <= size for end in ends))
 
 
+@pytest.mark.slow
 def test_any_byte_that_was_changed_is_seen(tmp_path: Path) -> None:
     """In the last group, it is as if that had not been written whole; before that, it is damage."""
     ends = asyncio.run(written(tmp_path / "store", 3))
@@ -279,7 +281,9 @@ def test_a_body_that_looks_like_a_group_is_none(tmp_path: Path) -> None:
         assert state(tmp_path / "second") == {"value": b"1"}
 
 
-def test_a_segment_that_is_missing_or_short_is_damage(tmp_path: Path) -> None:
+def test_a_segment_that_is_missing_or_short_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Folder, "segment_bytes", 4_000)
+
     async def play(spoil: Callable[[list[Path]], object], name: str) -> None:
         root = tmp_path / name
         async with opened(root) as second:
@@ -287,12 +291,12 @@ def test_a_segment_that_is_missing_or_short_is_damage(tmp_path: Path) -> None:
             first = await store.__aenter__()
             await first.claim(SESSION, 1, "one")
             for step in range(4):
-                await first.append(SESSION, 1, [frame(f"value:{step}", os.urandom(9 << 20))])
+                await first.append(SESSION, 1, [frame(f"value:{step}", os.urandom(5_000))])
             spoil(sorted(root.rglob("segment-*")))
             with pytest.raises(StoreDamaged, match=r"segment|group|begin"):
                 await second.claim(SESSION, 2, "two")
 
     asyncio.run(play(lambda segments: segments[0].unlink(), "first"))
     asyncio.run(play(lambda segments: segments[1].unlink(), "second"))
-    asyncio.run(play(lambda segments: os.truncate(segments[1], 5 << 20), "short"))
+    asyncio.run(play(lambda segments: os.truncate(segments[1], 3_000), "short"))
     asyncio.run(play(lambda segments: [segment.unlink() for segment in segments], "all"))
