@@ -6,10 +6,12 @@ caller is told in the end (`store.py`). Above: `claiming.py`, `store.py`. Below:
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,6 +37,8 @@ class Wanted:
     """Frames that come from elsewhere keep their places in the order."""
     whole: dict[str, object] | None = None
     done: Future[None] = field(default_factory=Future)
+    told: asyncio.Future[None] | None = None
+    """The same for whoever waits in an event loop: all of a group hear of it at once. `done` is not used then."""
 
     @property
     def size(self) -> int:
@@ -70,16 +74,18 @@ class Committer:
 
         Raises in the future: SessionMoved; OSError; StoreUnavailable: too much waits.
         """
-        wanted.done.set_running_or_notify_cancel()  # whoever gives up the wait cannot take it back
+        refusal: StoreUnavailable | None = None
         with self._change:
             if self._is_closed:
-                wanted.done.set_exception(StoreUnavailable("The shared store is closed in this process."))
+                refusal = StoreUnavailable("The shared store is closed in this process.")
             elif self._waiting and self._bytes + wanted.size > WAITING_BYTES_MAX:
-                wanted.done.set_exception(too_much_waits("an append", self._bytes, WAITING_BYTES_MAX))
+                refusal = too_much_waits("an append", self._bytes, WAITING_BYTES_MAX)
             else:
                 self._waiting.append(wanted)
                 self._bytes += wanted.size
                 self._change.notify_all()
+        if refusal is not None:
+            _answer([(wanted, refusal)])
         return wanted.done
 
     def leave(self, key: Key) -> None:
@@ -131,16 +137,15 @@ class Committer:
                 self.log.append(entries)
                 self.is_sealed = self.is_sealed or self._medium.is_log_sealed(self.log.name)
         except Exception as error:  # noqa: BLE001  (whatever becomes of one group, the next one is written)
-            for wanted in group:
-                wanted.done.set_exception(error)
+            _answer([(wanted, error) for wanted in group])
             return
-        for wanted in self._acknowledged(group, final=True):
-            wanted.done.set_result(None)
+        _answer([(wanted, None) for wanted in self._acknowledged(group, final=True)])
         self._clean()
 
     def _acknowledged(self, group: Sequence[Wanted], *, final: bool) -> list[Wanted]:
         """Those of a group whose epoch is still their claim's; the others are told why not."""
         looked, passed = dict[Key, BaseException | None](), list[Wanted]()
+        refused = list[tuple[Wanted, BaseException | None]]()
         for wanted in group:
             key = (wanted.claim.session_id, wanted.claim.epoch)
             if key not in looked:
@@ -148,7 +153,8 @@ class Committer:
             if (why := looked[key]) is None:
                 passed.append(wanted)
             else:
-                wanted.done.set_exception(why)
+                refused.append((wanted, why))
+        _answer(refused)
         return passed
 
     def _entries(self, group: Sequence[Wanted]) -> list[Entry]:
@@ -198,3 +204,28 @@ class Committer:
     def _is_needed(self, key: Key) -> bool:
         """Whether an epoch still has a claim, sealed or not: then somebody may have to take its frames over."""
         return any(claim.epoch == key[1] for claim in self._medium.claims(key[0]))
+
+
+def _answer(ends: Sequence[tuple[Wanted, BaseException | None]]) -> None:
+    """Tell those who wait; each event loop is woken once."""
+    loops = dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], BaseException | None]]]()
+    for wanted, error in ends:
+        if wanted.told is not None:
+            loops.setdefault(wanted.told.get_loop(), []).append((wanted.told, error))
+        elif error is None:
+            wanted.done.set_result(None)
+        else:
+            wanted.done.set_exception(error)
+    for loop, told in loops.items():
+        with suppress(RuntimeError):  # it ended meanwhile
+            loop.call_soon_threadsafe(_tell, told)
+
+
+def _tell(told: Sequence[tuple[asyncio.Future[None], BaseException | None]]) -> None:
+    for one, error in told:
+        if one.done():
+            continue  # whoever waited has gone
+        if error is None:
+            one.set_result(None)
+        else:
+            one.set_exception(error)

@@ -98,10 +98,12 @@ class Store:
     async def append(self, session_id: str, epoch: int, frames: Sequence[Frame]) -> None:
         checked(frames)
         claim, committer = self._held(session_id, epoch)
-        wanted = Wanted(claim, tuple(frames))
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wanted = Wanted(claim, tuple(frames), told=told)
         doing = f"an append of {len(frames):,} frames ({wanted.size / MB:,.1f} MB) to {session_id}"
         try:
-            await self._answered(committer.commit(wanted), doing, self._within_s)
+            committer.commit(wanted)
+            await self._ended(told, doing, self._within_s)
         except SessionMoved:
             self._own.pop(session_id, None)
             raise
@@ -214,11 +216,13 @@ class Store:
 
     async def _answered(self, future: Future[T], doing: str, within_s: float) -> T:
         """What a thread makes, or in words why not. A thread that the store holds goes on alone."""
-        waited = asyncio.wrap_future(future)
+        return await self._ended(asyncio.wrap_future(future), doing, within_s)
+
+    async def _ended(self, waited: asyncio.Future[T], doing: str, within_s: float) -> T:
         waited.add_done_callback(lambda one: None if one.cancelled() else one.exception())  # if nobody waits any more
         done, _ = await asyncio.wait({waited}, timeout=within_s)
         if not done:
-            future.cancel()
+            waited.cancel()
             raise too_slow(doing, within_s)
         error = waited.exception()
         if error is None:

@@ -205,7 +205,7 @@ class Folder(BlobFiles):
         self._end_appending()
 
     def _claim(self, claim: Claimed, kind: str = "claim") -> Path:
-        return self._sessions / claim.session_id / f"{kind}-{claim.epoch:010d}"
+        return Path(self._sessions, claim.session_id, f"{kind}-{claim.epoch:010d}")
 
     def _to_append(self, log: str, segment: int, path: Path, *, is_new: bool) -> int:
         if self._appending is not None and self._appending[:2] == (log, segment):

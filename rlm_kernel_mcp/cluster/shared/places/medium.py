@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
 from rlm_kernel_mcp.errors import StoreDamaged
@@ -32,8 +33,13 @@ class Claimed:
     log: str
 
     def text(self) -> bytes:
-        said = {"session": self.session_id, "epoch": self.epoch, "node": self.node, "log": self.log}
-        return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+        return _text_of(self)
+
+
+@lru_cache(4_096)  # a claim's is asked for at each look
+def _text_of(claim: Claimed) -> bytes:
+    said = {"session": claim.session_id, "epoch": claim.epoch, "node": claim.node, "log": claim.log}
+    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
 
 
 def claimed_of(text: bytes, session_id: str, epoch: int) -> Claimed:
