@@ -141,7 +141,10 @@ class SharedStore(Protocol):
     async def room(self) -> Room: ...
 
     async def sweep(self) -> Swept:
-        """Remove logs of processes that are gone and that no session needs, and blobs that no session uses."""
+        """Remove logs of processes that are gone and that no session needs, and blobs that no session uses.
+
+        A store that has claimed something does it by itself, once an hour.
+        """
         ...
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,12 +34,15 @@ from rlm_kernel_mcp.cluster.shared.troubles import too_slow, unavailable
 from rlm_kernel_mcp.errors import RlmError, SessionMoved, StoreDamaged
 from rlm_kernel_mcp.units import MB
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 WITHIN_S: Final = 10.0
 """How long one answer of the store is waited for."""
 LONG_S: Final = 300.0
 """As above, for what goes over many bytes: a claim, a blob, a sweep."""
 FREE_S: Final = 1.0
+SWEEP_S: Final = 3_600.0
+"""Between two sweeps of one process: by then whoever has put a blob has opened its session, or never will."""
 THREADS: Final = 8
 NOBODY: Final = ""
 """For whom a blob is put before there is a session."""
@@ -57,6 +61,7 @@ class Store:
         self._is_prepared = False
         self._making = threading.Lock()
         self._own: dict[str, tuple[Claimed, Committer]] = {}
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def claim(self, session_id: str, epoch: int, node: str) -> None:
         session_name(session_id)
@@ -65,6 +70,8 @@ class Store:
         doing = f"the claim of epoch {epoch_checked(epoch)} of {session_id}"
         made = await self._done(partial(self._claim, session_id, epoch, node), doing, self._long_s)
         self._own[session_id] = made
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().create_task(self._sweep_now_and_then())
 
     def _claim(self, session_id: str, epoch: int, node: str) -> tuple[Claimed, Committer]:
         with self._making:
@@ -167,11 +174,11 @@ class Store:
 
     async def room(self) -> Room:
         free = await self._done(self._medium.free_bytes, "the question for free room")
-        log = None if self._committer is None else self._committer.log
+        own = None if self._committer is None else self._committer.log
         return Room(
             free_mb=None if free is None else free // MB,
-            log_mb=0 if log is None else log.size // MB,
-            live_mb=0 if log is None else log.index.live_bytes() // MB,
+            log_mb=0 if own is None else own.size // MB,
+            live_mb=0 if own is None else own.index.live_bytes() // MB,
             sessions=len(self._own),
         )
 
@@ -179,7 +186,19 @@ class Store:
         own = None if self._committer is None else self._committer.log.name
         return await self._done(partial(swept, self._medium, own), "a sweep", self._long_s)
 
+    async def _sweep_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                found = await self.sweep()
+            except RlmError as error:
+                log.warning("the shared store could not be swept: %s", error.message)
+            else:
+                log.info("swept out of the shared store: %d logs and %d blobs", found.logs, found.blobs)
+
     async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         self._own.clear()
         with suppress(RlmError, OSError):  # what it had is in the store, and a log that stays is swept once
             await self._answered(self._pool.submit(self._close), "the end", self._within_s)
@@ -188,10 +207,10 @@ class Store:
     def _close(self) -> None:
         committer, self._committer = self._committer, None
         if committer is not None and committer.close():
-            log = committer.log.name
+            name = committer.log.name
             claims = (claim for session_id in self._medium.sessions() for claim in self._medium.claims(session_id))
-            if all(claim.log != log for claim in claims):
-                self._medium.drop_log(log)
+            if all(claim.log != name for claim in claims):
+                self._medium.drop_log(name)
         self._medium.close()
 
     def _held(self, session_id: str, epoch: int) -> tuple[Claimed, Committer]:

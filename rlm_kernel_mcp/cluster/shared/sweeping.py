@@ -5,7 +5,7 @@ Is: when it is safe to remove one, although any process may be about to need it.
 
 A log that no claim names is sealed first, and then looked for again: a process that has just claimed with it sees the
 seal before it acknowledges anything. No clock says how old a blob is: one sweep notes those that no session uses, and
-the next one removes those that are still so; whoever puts one takes the note away.
+the next one of the same process removes those that are still so; whoever puts one takes the note away.
 """
 
 from __future__ import annotations
@@ -27,20 +27,25 @@ def swept(medium: Medium, own_log: str | None) -> Swept:
     gone = [log for log in unnamed if log not in named]
     for log in gone:
         medium.drop_log(log)
-    return Swept(len(gone), _swept_blobs(medium))
+    return Swept(len(gone), 0 if own_log is None else _swept_blobs(medium, own_log))
 
 
 def _named(medium: Medium) -> set[str]:
     return {claim.log for session_id in medium.sessions() for claim in medium.claims(session_id)}
 
 
-def _swept_blobs(medium: Medium) -> int:
+def _swept_blobs(medium: Medium, own_log: str) -> int:
+    logs = {*medium.logs()}
     used = {blob for session_id in medium.sessions() for blob in medium.used_blobs(session_id)}
     removed = 0
     for blob in medium.blobs():
+        noted = medium.noted_blob(blob)
         if blob in used:
-            medium.spare_blob(blob)
-        elif medium.note_blob(blob):
+            if noted is not None:
+                medium.spare_blob(blob)
+        elif noted == own_log:
             medium.drop_blob(blob)
             removed += 1
+        elif noted not in logs:  # by nobody, or by a process that will not come back to it
+            medium.note_blob(blob, own_log)
     return removed

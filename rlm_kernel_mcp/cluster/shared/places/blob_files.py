@@ -80,12 +80,17 @@ class BlobFiles:
         self._blob(sha256).unlink(missing_ok=True)
         self.spare_blob(sha256)
 
-    def note_blob(self, sha256: str) -> bool:
+    def note_blob(self, sha256: str, log: str) -> None:
+        self.spare_blob(sha256)
+        with suppress(FileExistsError):
+            write_new(self._blobs / f"idle-{sha256}", log.encode())
+
+    def noted_blob(self, sha256: str) -> str | None:
         try:
-            write_new(self._blobs / f"idle-{sha256}", b"")
-        except FileExistsError:
-            return True
-        return False
+            with opened(self._blobs / f"idle-{sha256}", os.O_RDONLY) as descriptor:
+                return os.read(descriptor, 100).decode("ascii", "replace")
+        except FileNotFoundError:
+            return None
 
     def spare_blob(self, sha256: str) -> None:
         (self._blobs / f"idle-{sha256}").unlink(missing_ok=True)

@@ -177,8 +177,12 @@ class Medium(Protocol):
 
     def drop_blob(self, sha256: str) -> None: ...
 
-    def note_blob(self, sha256: str) -> bool:
-        """Note that no session uses it; whether that was noted before."""
+    def note_blob(self, sha256: str, log: str) -> None:
+        """Note that whoever has a log has seen that no session uses it; in place of an earlier note."""
+        ...
+
+    def noted_blob(self, sha256: str) -> str | None:
+        """The log of whoever has seen that."""
         ...
 
     def spare_blob(self, sha256: str) -> None:

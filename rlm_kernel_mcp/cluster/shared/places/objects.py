@@ -212,8 +212,15 @@ class Objects(ObjectRequests):
         self.remove(self._blob(sha256))
         self.spare_blob(sha256)
 
-    def note_blob(self, sha256: str) -> bool:
-        return not self.create(f"idle/{sha256}", b"-")
+    def note_blob(self, sha256: str, log: str) -> None:
+        self.spare_blob(sha256)
+        self.create(f"idle/{sha256}", log.encode())
+
+    def noted_blob(self, sha256: str) -> str | None:
+        try:
+            return bytes(self.asked(self.files.cat_file, self.path(f"idle/{sha256}"))).decode("ascii", "replace")
+        except FileNotFoundError:
+            return None
 
     def spare_blob(self, sha256: str) -> None:
         self.remove(f"idle/{sha256}")

@@ -185,6 +185,7 @@ def test_a_sweep_removes_what_nobody_needs_and_nothing_else(where: str) -> None:
             assert await taken_over(second, 2) == {"x": b"1"}
             assert (await second.sweep()).logs == 1  # nobody needs the first one's log any more
             await first.put_blob("", new, ())  # it is about to be used
+            assert (await first.sweep()).blobs == 0  # another one has noted it: its next sweep is the one that counts
             assert (await second.sweep()).blobs == 1
             assert [await first.has_blob(blob) for blob in blobs] == [True, False, True]
             await first.claim("s_late", 1, "one")  # whose log is gone: it has another one
