@@ -3,5 +3,7 @@ from ipykernel.ipkernel import IPythonKernel
 K = IPythonKernel.instance()
 K.control_thread.io_loop.add_callback(K.control_thread.io_loop.stop)
 import time
-time.sleep(1)
+for _ in range(100):
+    if not K.control_thread.io_loop.asyncio_loop.is_running(): break
+    time.sleep(.1)
 print("FIRED stopped" if not K.control_thread.io_loop.asyncio_loop.is_running() else "MISSED it runs")
