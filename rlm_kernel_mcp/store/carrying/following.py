@@ -38,6 +38,10 @@ _NEWEST: Final = (
 """The keys that have changed, the session's own row last: who has that has all that it says."""
 _NOTE: Final = "INSERT INTO temp.changed (session_id, tab) VALUES (?, 'sessions')"
 
+NOTES_MAX: Final = 200_000
+"""Of all sessions; they take about 100 bytes each."""
+NOTES_LOOKED_AT: Final = 1_000
+"""After how many looks they are counted."""
 AT_ONCE_ROWS: Final = 16
 AT_ONCE_BYTES: Final = 200_000
 """As much as a step may write without a thread (`store/writer.py`), and so as much as is read without one."""
@@ -77,6 +81,7 @@ class Following:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._looks = 0
 
     def begin(self) -> None:
         """From now on, note what changes."""
@@ -102,6 +107,7 @@ class Following:
         found: list[ChangedRows] = []
 
         def look(connection: sqlite3.Connection) -> None:
+            self._bound(connection)
             generation = _with_notes(connection)
             if mark.generation != generation:
                 _note_all(connection, session_id)
@@ -113,6 +119,15 @@ class Following:
 
         self._database.write(look)
         return found[0] if found else None
+
+    def _bound(self, connection: sqlite3.Connection) -> None:
+        """Begin anew where there are too many notes: of sessions that nobody asks for, such as children."""
+        self._looks += 1
+        if self._looks % NOTES_LOOKED_AT == 0 and _with_notes(connection):
+            (count,) = connection.execute("SELECT count(*) FROM temp.changed").fetchone()
+            if count > NOTES_MAX:
+                connection.execute("DELETE FROM temp.changed")
+                connection.execute("UPDATE temp.changed_since SET generation = ?", (os.urandom(8).hex(),))
 
     def mark(self, session_id: str) -> Mark:
         """Of somebody who has all rows of a session as they are now."""

@@ -292,3 +292,21 @@ def test_nobody_waits_on_the_loop_for_another_thread(tmp_path: Path) -> None:
 
     store._database.write(read)
     assert found == [None]
+
+
+def test_notes_that_nobody_asks_for_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it all begins anew: whoever has rows of a session gets all of them once more."""
+    monkeypatch.setattr(following, "NOTES_MAX", 20)
+    monkeypatch.setattr(following, "NOTES_LOOKED_AT", 2)
+    store = opened(tmp_path)
+    store.following.begin()
+    store.add_session(record())
+    mark = store.following.changed(ID, Mark()).mark
+    for index in range(30):
+        store.add_event(EventRow("ses_child", NOW, index, "run_repl"))
+    store.add_event(EventRow(ID, NOW, 1, "run_repl"))
+    found = store.following.changed(ID, mark)
+    assert [key.split(":")[1] for key in keys(found.frames)] == ["events", "sessions"]
+    assert found.mark.generation != mark.generation
+    assert store._database.read("SELECT count(*) FROM temp.changed") == [(2,)]
+    assert store.following.changed(ID, found.mark).frames == ()
