@@ -152,6 +152,8 @@ async def lab_server(home: Home, *more: str) -> AsyncIterator[LabServer]:
         "--ServerApp.ip=127.0.0.1",
         "--ServerApp.port=0",
         f"--IdentityProvider.token={TOKEN}",
+        # It would look for every editor's server that there may be, with a run of node, as its first kernel starts.
+        "--LanguageServerManager.autodetect=False",
     )
     command = home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly", *more)
     async with listening(command, home.env, home.directory, LISTENS) as said:

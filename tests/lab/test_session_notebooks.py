@@ -98,12 +98,13 @@ async def test_a_kernel_of_jupyterlab_has_the_sources_and_again_after_a_restart(
     path = write(home, "lab.ipynb", recorded)
     sources, look, *_ = code_cells(recorded)
     async with lab_server(with_sources(home, path)) as server, server.kernel(LOCKED) as kernel:
-        for _ in range(2):
+        for is_again in (False, True):
+            if is_again:
+                await kernel.server.ask("POST", f"kernels/{kernel.kernel_id}/restart")
+                kernel.close()
+                await kernel.connect()
             _, reply = await kernel.execute(sources["source"])
             assert reply["status"] == "ok", reply
             said, _ = await kernel.execute(look["source"])
             streams = [{"output_type": "stream", **one["content"]} for one in said if "text" in one["content"]]
             assert Said.of_outputs(streams) == Said.of_outputs(look["outputs"])
-            await kernel.server.ask("POST", f"kernels/{kernel.kernel_id}/restart")
-            kernel.close()
-            await kernel.connect()
