@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from rlm_kernel_mcp.commands.looking.live import find_session, looked_at_store
@@ -33,8 +34,9 @@ def watch(settings: Settings, environ: Mapping[str, str], session_id: str | None
         before, port = f"http://{LOOPBACK}:", listener.getsockname()[1]
 
         def let_in(token: str) -> None:
-            _say("a browser was let in by this address, which is used up; for another one:")
-            print(f"{before}{port}/t/{token}/{first}", flush=True)
+            with suppress(OSError):  # nobody reads there any more; who was let in is to get the page all the same
+                _say("a browser was let in by this address, which is used up; for another one:")
+                print(f"{before}{port}/t/{token}/{first}", flush=True)
 
         tokens = Tokens(let_in)
         print(f"{before}{port}/t/{tokens.current}/{first}", flush=True)

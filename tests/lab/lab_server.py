@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -156,15 +156,29 @@ async def lab_server(home: Home, *more: str) -> AsyncIterator[LabServer]:
         "--LanguageServerManager.autodetect=False",
     )
     command = home.command("jupyter", "lab", *options, "--LabApp.extension_manager=readonly", *more)
-    async with listening(command, home.env, home.directory, LISTENS) as said:
+    is_bare = False
+
+    def end(process: asyncio.subprocess.Process) -> None:
+        """One without a kernel has nothing to put in order, which takes a second of a processor, or a minute."""
+        if is_bare:
+            process.kill()
+        else:
+            process.terminate()
+
+    async with listening(command, home.env, home.directory, LISTENS, end) as said:
         server = LabServer(said[0])
         await until_it_answers(server)
         yield server
+        is_bare = await server.ask("GET", "kernels") == []
 
 
 @asynccontextmanager
 async def listening(
-    command: Sequence[str], env: Mapping[str, str], cwd: Path, says: re.Pattern[str]
+    command: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path,
+    says: re.Pattern[str],
+    end: Callable[[asyncio.subprocess.Process], None] = asyncio.subprocess.Process.terminate,
 ) -> AsyncIterator[re.Match[str]]:
     """A server's program, once it says where it listens; ended at the end. Its output is shown where a test fails."""
     process = await asyncio.create_subprocess_exec(
@@ -184,7 +198,7 @@ async def listening(
         yield found
     finally:
         if process.returncode is None:
-            process.terminate()
+            end(process)
         async with asyncio.timeout(WAIT_S):
             await asyncio.gather(reading, process.wait())
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,26 @@ def test_it_listens_on_loopback_and_begins_with_the_session_that_is_named(
         assert address.startswith("http://127.0.0.1:")
         assert address.endswith("/#/s/s_1")
     assert first != then
+
+
+def test_who_is_let_in_gets_the_page_also_where_nobody_reads_the_next_address(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as behind `| head -1`."""
+    recorded(settings)
+    reader, writer = os.pipe()
+
+    def serve(listener: socket.socket, _store: Store, _environ: dict[str, str], *of_door: Any) -> None:
+        listener.close()
+        os.close(reader)
+        assert of_door[1].exchange(of_door[1].current) == "let in"
+
+    monkeypatch.setattr(serving, "serve", serve)
+    out = os.fdopen(writer, "w", buffering=1, encoding="utf-8", closefd=True)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert watch(settings, {}, "s_1", 0) == 0
+    with contextlib.suppress(BrokenPipeError):
+        out.close()
 
 
 def test_a_session_becomes_one_new_file(settings: Settings, tmp_path: Path) -> None:
