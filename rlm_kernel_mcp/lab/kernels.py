@@ -85,9 +85,9 @@ class LiveKernels(AsyncMappingKernelManager):  # type: ignore[misc]  # jupyter_s
 
     def _tell_of(self, path: str, why: str) -> None:
         """Tell the pages of a kernel that a connection to it was ended."""
-        for kernel in self._kernels.values():
+        for kernel in list(self._kernels.values()):
             if path.startswith(f"{kernel.ip}-"):
-                for page in kernel.pages:
+                for page in list(kernel.pages):  # one that does not read leaves meanwhile
                     page.tell(f"the kernel has sent {why}: a connection to it was ended, and is made anew")
 
     def _remove(self, kernel_id: str, state: str) -> None:
@@ -144,7 +144,10 @@ class LiveKernels(AsyncMappingKernelManager):  # type: ignore[misc]  # jupyter_s
         """End one of this server's own. Raises: HTTPError 409, where it is a session's."""
         refusal = self.refusal(kernel_id, "shut down")
         if refusal is None:
+            stem = "" if restart or kernel_id not in self._kernels else self._kernels[kernel_id].ip
             await super()._async_shutdown_kernel(kernel_id, now=now, restart=restart)
+            if stem:
+                self.bounded.forget(stem)
         elif not _LETS_GO.get():
             raise refusal
 

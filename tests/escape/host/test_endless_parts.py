@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -119,6 +120,24 @@ def test_no_other_process_gets_in_by_the_ends_of_this_one(short_dir: Path) -> No
             assert own.recv(100).startswith(GREETING)
     finally:
         kernel.close()
+
+
+def test_of_a_kernel_that_is_gone_no_end_is_left(short_dir: Path) -> None:
+    """A server that has shown thousands of kernels has the sockets of those that are there."""
+    bounded = BoundedSockets()
+    mine, other = (bounded.url(f"ipc://{short_dir}/{name}-1").removeprefix("ipc://@") for name in ("a", "b"))
+    bounded.forget(f"{short_dir}/a")
+    deadline = time.monotonic() + WAIT_S
+    while takes(mine):
+        assert time.monotonic() < deadline, "it still listens"
+    assert takes(other)
+    assert bounded.url(f"ipc://{short_dir}/a-1") != f"ipc://@{mine}"
+
+
+def takes(name: str) -> bool:
+    """Whether somebody listens at an abstract address."""
+    with socket.socket(socket.AF_UNIX) as knocking:
+        return knocking.connect_ex(f"\0{name}") == 0
 
 
 def said_by(program: str) -> str:
