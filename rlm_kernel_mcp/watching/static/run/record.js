@@ -61,6 +61,7 @@ export class Record {
     this.final = null;
     this.stop = null;
     this.known = new Set();
+    this.pauses = new WeakMap(); // by step, as long as nothing before it is other than it was
     this.revision = 0; // another one where an event is new or other than it was
   }
 
@@ -75,6 +76,11 @@ export class Record {
   /** Milliseconds from the end of the agent's step before to a step; 0 where that is not known, or it had to wait. */
   pauseBefore(event) {
     if (event.type !== "step" || event.source === "console") return 0;
+    if (!this.pauses.has(event)) this.pauses.set(event, this.#pauseBefore(event)); // the run is drawn with each event
+    return this.pauses.get(event);
+  }
+
+  #pauseBefore(event) {
     for (let at = this.#placeOf(event) - 1; at >= 0; at -= 1) {
       const before = this.events[at];
       if (before.type === "subcalls") return 0; // who answered was waited for
@@ -157,6 +163,7 @@ export class Record {
     this.revision += 1;
     let at = this.events.length;
     while (at > 0 && inOrder(this.events[at - 1].id, event.id) > 0) at -= 1;
+    if (at < this.events.length) this.pauses = new WeakMap();
     this.events.splice(at, 0, event);
     this.#count(event, 1);
     this.#sum(event);
@@ -167,6 +174,7 @@ export class Record {
     const at = this.events.findLastIndex((found) => found.id === event.id);
     if (JSON.stringify(this.events[at]) === JSON.stringify(event)) return null;
     this.revision += 1;
+    if (this.events[at].ms !== event.ms) this.pauses = new WeakMap();
     this.#count(this.events[at], -1);
     this.events[at] = event;
     this.#count(event, 1);
