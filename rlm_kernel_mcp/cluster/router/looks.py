@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from rlm_kernel_mcp.cluster.node.messages import Load
 from rlm_kernel_mcp.cluster.router.placement import Placement
 from rlm_kernel_mcp.cluster.router.protocol import Node, Nodes
-from rlm_kernel_mcp.errors import NodeLost
+from rlm_kernel_mcp.errors import NodeLost, RlmError
 
 T = TypeVar("T")
 
@@ -136,8 +136,8 @@ class Looks:
                 load = Load.of(await node.load())
         except (NodeLost, TimeoutError):
             self.lost(name)
-        except (ValueError, TypeError) as error:
-            log.warning("what the node %s says of how full it is, is no answer: %s", name, error)
+        except (ValueError, TypeError, RlmError) as error:  # it is there, and of no use
+            log.warning("the node %s does not say how full it is: %s", name, error)
             self.lost(name)
         else:
             self._lost.discard(name)

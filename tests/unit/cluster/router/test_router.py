@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from rlm_kernel_mcp.errors import KernelDied, NoRoom, SessionBusy, SessionNotFound
+from rlm_kernel_mcp.errors import InternalError, KernelDied, NoRoom, SessionBusy, SessionNotFound
 from tests.sessions import WAIT_S
 from tests.unit.cluster.router.fake_cluster import SESSION_MB, FakeCluster, FakeNode, opened, said
 
@@ -275,6 +275,17 @@ async def test_a_step_that_lost_its_epoch_in_the_middle_is_unknown() -> None:
     zombie.after = overtaken
     assert await said(router, "door:run", session_id="s_1", code="x += 1") == "n1 unknown"
     assert other.steps == []
+
+
+async def test_a_node_that_fails_to_say_how_full_it_is_takes_nothing() -> None:
+    cluster = FakeCluster.of(9_999, 1_024)
+
+    def fail(what: str) -> None:
+        if what == "load":
+            raise InternalError("A call failed in a node; its log has the details.")
+
+    cluster.nodes["n0"].at = fail
+    assert await opened(cluster.router(), "s_1") == "n1 ok"
 
 
 async def test_a_node_that_is_there_again_takes_sessions() -> None:
