@@ -224,3 +224,13 @@ def test_what_a_step_displayed_and_is_no_picture_is_shown_as_its_source(open_pag
     tab.key("/")
     tab.type("A TABLE")
     tab.wait("document.querySelector('.found').textContent === '1 of 1'")
+
+
+def test_before_it_is_told_what_was_searched_the_map_says_that_it_does_not_know(open_page: Open, stage: Stage) -> None:
+    """And not that nothing was noted: that is another fact, which the stream tells."""
+    play = stage.plays["early"] = Play([scenes.head("early", "idle"), scenes.events(scenes.step(1))], ends=False)
+    tab = open_page("#/s/early")
+    said = "document.querySelector('.of-searched').textContent"
+    assert tab.run(said) == "searched: not known yet"
+    play.later.put({"type": "map", "context": "context", "searched": None})
+    tab.wait(f"{said} === 'searched: not tracked'")

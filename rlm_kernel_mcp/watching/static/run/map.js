@@ -41,6 +41,7 @@ export class ContextMap {
   /** Passes over each of 1,024 parts of it; null: not tracked. */
   searchedBy(bins) {
     this.whole.searched = bins;
+    this.isTold = true;
     if (this.view !== this.whole) this.#look(this.view.stretch);
   }
 
@@ -153,7 +154,9 @@ export class ContextMap {
         {
           title: "Counted in the kernel, which the session’s code controls. What operations of str did is not tracked.",
         },
-        passed === null ? "searched: not tracked" : [`searched ${passed}`, make("small", null, " the kernel’s word")],
+        passed === null
+          ? `searched: ${this.isTold ? "not tracked" : "not known yet"}`
+          : [`searched ${passed}`, make("small", null, " the kernel’s word")],
       ),
       make(
         "li.of-delivered",

@@ -122,7 +122,7 @@ export class SessionView {
   #map(context, number, many) {
     const ask = this.ask && ((what, query) => this.ask(what, { context: context.name, ...query }));
     const map = new ContextMap(context, { ask, isOnly: many === 1, isOpen: number === 0, number });
-    map.searchedBy(this.record.searched.get(context.name) ?? null);
+    if (this.record.searched.has(context.name)) map.searchedBy(this.record.searched.get(context.name));
     if (this.record.documents.has(context.name)) map.lanes.bring(this.record.documents.get(context.name));
     return map;
   }
