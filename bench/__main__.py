@@ -16,6 +16,7 @@ from bench import report
 from bench.bars import (
     aftermath,
     attacks,
+    cluster,
     contexts,
     costly,
     data_kernels,
@@ -112,6 +113,7 @@ PARTS: dict[str, Part] = {
     "host-calls": host_calls.host_calls,
     "host-functions": host_functions.host_functions,
     "dense": dense.dense,
+    "cluster": cluster.cluster,
     "watch-content": watching.watch_content,
     "watch-step": watching.watch_step,
     "watch-idle": watching.watch_idle,

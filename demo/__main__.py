@@ -1,7 +1,7 @@
 """`bin/demo`: the main job on real input, through the real MCP server.
 
 Without an option, three questions over the whole standard library; with --large, three over a log of 2 GB, in a session
-with 512 MB of memory.
+with 512 MB of memory; with --cluster, 200 sessions on three nodes, one of which is killed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,18 @@ def main() -> int:
     parser.add_argument(
         "--notebook", type=Path, metavar="FILE", help="keep the session over the library there, as a Jupyter notebook"
     )
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="200 sessions on three nodes of Ray, one of which is killed (needs [ray])",
+    )
     options = parser.parse_args()
+    if options.cluster:
+        if options.package or options.notebook is not None or options.large or options.large_mb is not None:
+            parser.error("--cluster goes alone")
+        from demo import cluster_questions
+
+        return cluster_questions.main()
     if not options.large:
         if options.large_mb is not None:
             parser.error("--large-mb goes with --large")

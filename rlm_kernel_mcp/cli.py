@@ -269,8 +269,7 @@ def _run_notebook(options: argparse.Namespace) -> int:
 def _lab(options: argparse.Namespace) -> int:
     from rlm_kernel_mcp.commands.lab import lab
 
-    how = {"port": options.port, "browser": options.browser, "only_print": options.only_print}
-    return lab(_settings(here=True), os.environ, **how)
+    return lab(_settings(here=True), os.environ, options.port, browser=options.browser, only_print=options.only_print)
 
 
 def _cluster(options: argparse.Namespace) -> int:

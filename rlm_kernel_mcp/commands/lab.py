@@ -38,7 +38,7 @@ c.LiveKernels.buffer_offline_messages = False
 """
 
 
-def lab(settings: Settings, environ: Mapping[str, str], *, port: int, browser: bool, only_print: bool) -> int:
+def lab(settings: Settings, environ: Mapping[str, str], port: int, *, browser: bool, only_print: bool) -> int:
     """Become the server, or print the lines for another.
 
     Raises:

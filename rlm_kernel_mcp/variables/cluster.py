@@ -20,6 +20,7 @@ STORE: Final = "RLM_CLUSTER_STORE"
 DURABILITY: Final = "RLM_CLUSTER_DURABILITY"
 DURABLE_MS: Final = "RLM_CLUSTER_DURABLE_MS"
 DURABLE_MB: Final = "RLM_CLUSTER_DURABLE_MB"
+MEMORY_MB: Final = "RLM_CLUSTER_MEMORY_MB"
 
 CLUSTER_TABLE: Final = (
     Setting(NODE, "name of this node, as others see it", "the machine's host name"),
@@ -34,6 +35,11 @@ CLUSTER_TABLE: Final = (
     ),
     Setting(DURABLE_MS, "milliseconds for which a step's answer waits for that", "2000"),
     Setting(DURABLE_MB, "MB of values of a step for which its answer waits", "64"),
+    Setting(
+        MEMORY_MB,
+        "memory of this node in MB, where the machine has others too; each kernel counts with a session's limit",
+        "what Ray has for it, or the machine's",
+    ),
 )
 OF_CLUSTERS: Final = frozenset(row.variable for row in CLUSTER_TABLE)
 
@@ -52,6 +58,8 @@ class ClusterSettings:
     durability: str = "ack"
     durable_ms: int = 2_000
     durable_mb: int = 64
+    memory_mb: int = 0
+    """Of the machine's memory what this node may give to sessions; 0: whatever is free."""
 
     @property
     def waits(self) -> bool:
@@ -75,6 +83,7 @@ def load_cluster_settings(environ: Mapping[str, str], options: Mapping[str, str]
         durability=values.get(DURABILITY, "ack"),
         durable_ms=whole(values, DURABLE_MS, 2_000, 1, 600_000, "milliseconds"),
         durable_mb=whole(values, DURABLE_MB, 64, 1, 65_536, "MB"),
+        memory_mb=whole(values, MEMORY_MB, 0, 0, 1 << 30, "MB"),
     )
 
 

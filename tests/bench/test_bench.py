@@ -15,7 +15,7 @@ from jupyter_client.connect import LocalPortCache
 
 from bench.__main__ import FLOORS, GROUPS, PARTS
 from bench.sides.stock import StockKernel
-from tests.parts import ROOT, chromium
+from tests.parts import ROOT, chromium, require_ray
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +42,8 @@ def test_a_part_of_the_benchmark_gives_its_rows(parts: dict[str, Future[Done]], 
     """Once each and small, as a person would run it by name."""
     if name in ("watch-page", "watch-moves"):
         chromium()
+    if name == "cluster":
+        require_ray()
     done = parts[name].result()
     assert done.returncode == 0, done.stderr
     _, _, table = done.stdout.partition("\nwhat ")

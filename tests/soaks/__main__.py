@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 ELSEWHERE: Final = {
+    "cluster": "tests.soaks.hosts.cluster_nodes",
     "connections": "tests.unit.server.transport.in_quantity",
     "edges": "tests.front.lifetimes.edges",
     "evidence": "tests.unit.session.evidence.in_quantity",

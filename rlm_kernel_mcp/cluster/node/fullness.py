@@ -97,3 +97,9 @@ class Memory:
             free = min(free, max(0, most - int(MEMORY_NOW.read_text(encoding="ascii"))))
             total = min(total, most)
         return cls(total // MB, free // MB)
+
+    def within(self, most_mb: int, taken_mb: int) -> Memory:
+        """The same of a node that has so much of the machine at most, of which so much is taken; 0: all of it."""
+        if not most_mb:
+            return self
+        return Memory(min(self.total_mb, most_mb), min(self.free_mb, max(0, most_mb - taken_mb)))

@@ -160,7 +160,8 @@ class NodeHost:
 
     async def load(self) -> str:
         """How full it is. It waits for nothing."""
-        parts, memory = self._open(), Memory.now()
+        parts = self._open()
+        memory = self._memory(parts)
         sessions = parts.registry.handles.sessions
         contexts = [one for each in sessions.values() for one in each.contexts.contexts.all]
         had = {one.source.manifest or (one.report.sha256 if one.report else None) for one in contexts}
@@ -170,7 +171,7 @@ class NodeHost:
             memory_free_mb=memory.free_mb,
             session_mb=parts.registry.settings.memory_limit_mb,
             sessions=len(parts.replication.held),
-            live_kernels=sum(each.has_kernel for each in sessions.values()),
+            live_kernels=_kernels(parts),
             tier=parts.walls.tier,
             policy=parts.walls.policy,
             contexts=sorted(one for one in had if one)[:CONTEXTS_MAX],
@@ -212,8 +213,13 @@ class NodeHost:
             parts.slots.check_free("", SlotOwner("", self._settings.max_sessions))
         except SessionBusy as error:
             raise NoRoom(f"Node {name}: {error.message}") from None
-        if (free_mb := Memory.now().free_mb) < session_mb:
+        if (free_mb := self._memory(parts).free_mb) < session_mb:
             raise NoRoom(f"Node {name} has {free_mb:,} MB of memory free, and a session may take {session_mb:,} MB.")
+
+    def _memory(self, parts: _Open) -> Memory:
+        """Of the machine, as far as it is this node's: where that is bounded, a kernel counts with its limit."""
+        taken_mb = _kernels(parts) * parts.registry.settings.memory_limit_mb
+        return Memory.now().within(self._cluster.memory_mb, taken_mb)
 
     def _caller(self, calling: Calling) -> Caller:
         """The connection, as an earlier call of it had it."""
@@ -231,3 +237,7 @@ def _moved_meanwhile(session_id: str, *, has_run: bool) -> RlmError:
     if has_run:
         return NodeLost(f"Session {session_id} was taken over by another node while a step of it was under way.")
     return SessionMoved(f"Session {session_id} was taken over by another node, and this call is not acknowledged.")
+
+
+def _kernels(parts: _Open) -> int:
+    return sum(each.has_kernel for each in parts.registry.handles.sessions.values())

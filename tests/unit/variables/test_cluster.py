@@ -27,6 +27,11 @@ def test_an_option_goes_before_a_variable() -> None:
     assert (settings.node, settings.durability, settings.durable_ms, settings.waits) == ("two", "lag", 50, False)
 
 
+def test_a_node_may_have_a_part_of_a_machine_s_memory() -> None:
+    assert load_cluster_settings({**STORE, "RLM_CLUSTER_MEMORY_MB": "2048"}).memory_mb == 2_048
+    assert load_cluster_settings(STORE).memory_mb == 0
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
