@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -21,12 +22,16 @@ from rlm_kernel_mcp.cluster.shared.protocol import Frame, SharedStore
 from rlm_kernel_mcp.errors import (
     ContextTooLarge,
     InvalidInput,
+    NoRoom,
     RlmError,
+    SessionBusy,
     SessionMoved,
     SessionNotFound,
     StoreDamaged,
+    StoreUnavailable,
 )
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.store.database.file import explain_error
 from rlm_kernel_mcp.text.safe_text import safe_text
 from rlm_kernel_mcp.variables.cluster import ClusterSettings
 
@@ -91,7 +96,11 @@ class NodeMoves:
             self._replication.forget(session_id)
             await self._shared.claim(session_id, epoch, self._node)
             parts = self._parts_of(session_id, epoch)
-            sent = await self._registry.handles.moves.take_over(session_id, parts, self._gone)
+            try:
+                sent = await self._registry.handles.moves.take_over(session_id, parts, self._gone)
+            except (OSError, SessionBusy) as error:
+                why = error.message if isinstance(error, SessionBusy) else explain_error(error)
+                raise NoRoom(f"Node {self._node} cannot take session {session_id}: {why}") from None
             await self._place_files(session_id)
             self._replication.take(session_id, epoch, sent)
 
@@ -110,7 +119,7 @@ class NodeMoves:
         loop, frames = asyncio.get_running_loop(), self._shared.read(session_id, epoch)
 
         def parts() -> Iterator[tuple[str, bytes | None]]:
-            while (frame := asyncio.run_coroutine_threadsafe(_next(frames), loop).result(FRAME_S)) is not None:
+            while (frame := _got(asyncio.run_coroutine_threadsafe(_next(frames), loop))) is not None:
                 if frame.kind == PART:
                     yield frame.key, frame.body
 
@@ -125,13 +134,20 @@ class NodeMoves:
         async with self._turn(session_id):
             self._replication.require(session_id)
             with self._replication.leaving(session_id):
-                await self._registry.handles.hand_over(session_id, RELEASED)
+                await self._handed_over(session_id)
                 await self._replication.all_there(session_id, RELEASE_S)
                 epoch = self._replication.epoch_of(session_id)
                 self._replication.forget(session_id)
             await self._shared.leave(session_id, epoch)
             self._registry.handles.moves.remove(session_id)
             await asyncio.to_thread(self._registry.store.following.forget, session_id)
+
+    async def _handed_over(self, session_id: str) -> None:
+        """Raises: SessionBusy: it is used, or its kernel does not end."""
+        try:
+            await self._registry.handles.hand_over(session_id, RELEASED)
+        except TimeoutError:
+            raise SessionBusy(f"The kernel of session {session_id} has not ended in time.", "Try it again.") from None
 
     async def drain(self) -> None:
         """Take no session more, and release what is idle; what is not is released as it ends."""
@@ -196,6 +212,14 @@ class NodeMoves:
 
     def _turn(self, session_id: str) -> asyncio.Lock:
         return self._turns.setdefault(session_id, asyncio.Lock())
+
+
+def _got(coming: Future[Frame | None]) -> Frame | None:
+    """What has come. Raises: StoreUnavailable: it has not, for long."""
+    try:
+        return coming.result(FRAME_S)
+    except TimeoutError:
+        raise StoreUnavailable(f"The shared store did not give a part of a session within {FRAME_S:.0f} s.") from None
 
 
 async def _next(frames: AsyncIterator[Frame]) -> Frame | None:

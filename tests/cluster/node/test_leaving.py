@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,26 @@ def test_a_released_session_leaves_nothing_on_its_node(short_dir: Path) -> None:
             await one.adopt(session_id, 2)
             report = await one.step(session_id, "(x, context)")
             assert report["result"] == "(1, 'a context that only this session has')"
+
+    asyncio.run(main())
+
+
+def test_a_node_whose_disk_takes_no_session_leaves_it_to_another(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with here(short_dir, "one", "full", "two") as (one, full, two):
+            session_id = await one.opened()
+            await one.step(session_id, "x = 1")
+
+            async def take_over(*_: object) -> None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            monkeypatch.setattr(full.registry.handles.moves, "take_over", take_over)
+            with pytest.raises(NoRoom, match="full cannot take session"):
+                await full.adopt(session_id, 2)
+            await two.adopt(session_id, 3)
+            assert (await two.step(session_id, "x"))["result"] == "1"
 
     asyncio.run(main())
 
