@@ -32,6 +32,10 @@ OPENS: Final = frozenset({"tool:rlm_init_context", "door:init_context"})
 """What opens a session."""
 RUNS: Final = frozenset({"tool:rlm_run_repl", "door:run"})
 """What runs a step, which is never run again by itself."""
+OF_THE_RECORD: Final = frozenset(
+    {"tool:rlm_get_trace", "door:trace", "door:trace_page", "door:answer_part", "door:notebook"}
+)
+"""What reads a session's record here, and no more: the registry lets such an answer go without a look at the epoch."""
 
 
 class NodeCalls(RegistryCalls):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.cluster.node.asked import registry_for
-from rlm_kernel_mcp.cluster.node.calls import OPENS, RUNS, NodeCalls
+from rlm_kernel_mcp.cluster.node.calls import OF_THE_RECORD, OPENS, RUNS, NodeCalls
 from rlm_kernel_mcp.cluster.node.carrying import Carrying
 from rlm_kernel_mcp.cluster.node.fullness import Memory, Walls, walls_of
 from rlm_kernel_mcp.cluster.node.messages import Answer, Asked, Calling, Load
@@ -198,6 +198,8 @@ class NodeHost:
         begins, answer = kept.begins, None
         with suppress(SessionMoved):  # a tool's answer may say that too
             answer = await calls.done(verb, asked)
+            if verb in OF_THE_RECORD:
+                await parts.replication.look(kept)
         if answer is None or kept.moved is not None:
             raise _moved_meanwhile(session_id, has_run=verb in RUNS and kept.begins > begins)
         return answer

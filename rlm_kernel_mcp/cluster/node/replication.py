@@ -183,7 +183,7 @@ class Replication:
             return kept.lacking
         # What the answer before this one has told is there: so no more than one step is on this node alone.
         await self._rows_there(kept, before, progress)
-        await self._look(kept)
+        await self.look(kept)
         return ()
 
     async def _rows_there(self, kept: Kept, number: int, progress: Progress) -> None:
@@ -199,7 +199,7 @@ class Replication:
         async with within(late_s, not_there(progress), kept, before_s=durable_s):
             await self._reached(kept, number)
 
-    async def _look(self, kept: Kept) -> None:
+    async def look(self, kept: Kept) -> None:
         """See that the epoch is still this node's, without a wait for what others append. Raises: SessionMoved."""
         newest = await self._shared.newest(kept.session_id)
         if newest is None or newest.epoch != kept.epoch:

@@ -136,3 +136,16 @@ def test_a_session_that_another_node_has_taken_is_ended_here(short_dir: Path, is
             assert (await one.step(session_id, "x + 1"))["result"] == "2"
 
     asyncio.run(main())
+
+
+def test_a_node_that_does_not_know_yet_that_it_lost_a_session_tells_no_trace_of_it(short_dir: Path) -> None:
+    async def main() -> None:
+        async with here(short_dir, "one", "two") as (one, two):
+            session_id = await one.opened()
+            await one.step(session_id, "x = 1")
+            await two.adopt(session_id, 2)
+            with pytest.raises(SessionMoved):
+                await one.data("rlm_get_trace", session_id=session_id)
+            assert (await two.data("rlm_get_trace", session_id=session_id))["events"]
+
+    asyncio.run(main())
