@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from rlm_kernel_mcp.cluster.shared.protocol import Frame, SharedStore
+from rlm_kernel_mcp.cluster.shared.protocol import Claim, Frame, SharedStore
 from rlm_kernel_mcp.errors import RlmError, SessionMoved, StoreUnavailable
 from rlm_kernel_mcp.session.carrying.durable import Progress
 from rlm_kernel_mcp.text.safe_text import safe_text
@@ -106,10 +106,14 @@ async def within(seconds: float, what: str, kept: Kept | None = None, *, before_
         raise StoreUnavailable(f"{what}: {why}", AGAIN) from None
 
 
-async def removed(shared: SharedStore, session_id: str) -> None:
-    """Nobody will ever ask for that session; where the store does not answer a claim stays, to nobody's harm."""
+async def removed(shared: SharedStore, session_id: str, epoch: int, node: str) -> None:
+    """Remove a session that was not opened here: nobody will ever ask for it.
+
+    One of the same name that is another node's stays. Where the store does not answer a claim stays, to nobody's harm.
+    """
     try:
-        await shared.remove(session_id)
+        if await shared.newest(session_id) == Claim(session_id, epoch, node):
+            await shared.remove(session_id)
     except RlmError as error:
         log.info("session %s, which was not opened, stays in the shared store: %s", session_id, error.message)
 

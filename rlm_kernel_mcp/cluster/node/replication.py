@@ -168,7 +168,8 @@ class Replication:
                 await self._reached(kept, self._want(kept, progress))
         except BaseException:
             self.forget(session_id)
-            await shielded(removed(self._shared, session_id), f"the removal of {session_id} from the shared store")
+            work = removed(self._shared, session_id, NEW_EPOCH, self._cluster.node)
+            await shielded(work, f"the removal of {session_id} from the shared store")
             raise
 
     async def kept(self, progress: Progress) -> tuple[str, ...]:

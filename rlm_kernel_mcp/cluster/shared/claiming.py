@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from rlm_kernel_mcp.cluster.shared.committing import Committer, Wanted
-from rlm_kernel_mcp.cluster.shared.groups import Placed, sound
+from rlm_kernel_mcp.cluster.shared.groups import Placed, cost, sound
 from rlm_kernel_mcp.cluster.shared.index import Frames
 from rlm_kernel_mcp.cluster.shared.places.medium import Claimed, Medium
 from rlm_kernel_mcp.cluster.shared.protocol import FaultPoints, Frame
@@ -62,7 +62,7 @@ class Claiming:
         self._at("claim_sealed")
         if not self._medium.is_whole(own):
             try:
-                self._carry(self._last_whole(older), own)
+                self._take_over(own, older)
             except (StoreDamaged, OSError):
                 # Whoever has a newer epoch may have dropped meanwhile what this one was to take over.
                 if not self._medium.is_own(own):
@@ -71,6 +71,12 @@ class Claiming:
         for claim in older:
             self._medium.drop_claim(claim)
         return own
+
+    def _take_over(self, own: Claimed, older: Sequence[Claimed]) -> None:
+        last = self._last_whole(older)
+        for claim in older[older.index(last) + 1 :] if last else older:
+            self._medium.drop_claim(claim)  # sealed, and never whole: of no use, and there may be many
+        self._carry(last, own)
 
     def _last_whole(self, older: Sequence[Claimed]) -> Claimed | None:
         """Whose log has everything that was acknowledged; None: nothing was."""
@@ -106,7 +112,8 @@ class Claiming:
             with self._medium.reading(last.log, spot.segment) as read:
                 body = sound(spot, read(spot.offset, spot.size))
             pending.append(Placed(Frame(spot.kind, spot.key, body), spot.order))
-            size, end = size + spot.size, max(end, (spot.segment, spot.offset + spot.size))
+            size += cost(pending[-1].frame)
+            end = max(end, (spot.segment, spot.offset + spot.size))
             if size > PIECE_BYTES:
                 self._wait(self._committer.commit(Wanted(own, tuple(pending))))
                 pending, size = [], 0

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from rlm_kernel_mcp.cluster.shared.groups import Entry, Placed
+from rlm_kernel_mcp.cluster.shared.groups import Entry, Placed, cost
 from rlm_kernel_mcp.cluster.shared.index import Key
 from rlm_kernel_mcp.cluster.shared.log import Log
 from rlm_kernel_mcp.cluster.shared.places.medium import Claimed, Medium
@@ -42,8 +42,7 @@ class Wanted:
 
     @property
     def size(self) -> int:
-        bodies = ((one.frame if isinstance(one, Placed) else one).body for one in self.frames)
-        return sum(len(body) for body in bodies if body is not None)
+        return sum(cost(one.frame if isinstance(one, Placed) else one) for one in self.frames)
 
     @property
     def writes(self) -> bool:

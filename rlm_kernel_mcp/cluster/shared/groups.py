@@ -28,6 +28,9 @@ _HEAD: Final = struct.Struct("<8sQIIQ")
 _CHECKSUM: Final = struct.Struct("<I")
 HEAD_BYTES: Final = _HEAD.size + _CHECKSUM.size
 DIRECTORY_BYTES_MAX: Final = 64 << 20
+"""So much is read of one; what is written has less, by `cost` and `checked`."""
+ROW_BYTES: Final = 100
+"""Of a frame in a directory, without its key."""
 
 Read = Callable[[int, int], bytes]
 """(offset, size) of a segment to its bytes; fewer at its end."""
@@ -221,8 +224,16 @@ def _damaged(segment: int, at: int, why: str) -> StoreDamaged:
     return StoreDamaged(f"The shared store is damaged: segment {segment} of a log, from byte {at:,} on: {why}.")
 
 
+def cost(frame: Frame) -> int:
+    """At most so many bytes of a group: the body, and its row in the directory, where a character may take twelve."""
+    return ROW_BYTES + 12 * len(frame.key) + len(frame.body or b"")
+
+
 def checked(frames: Sequence[Frame]) -> None:
-    """Raises: ValueError: a frame is none."""
+    """Raises: ValueError: a frame is none, or there are too many for one directory."""
+    rows = sum(ROW_BYTES + 12 * len(frame.key) for frame in frames)
+    if rows > DIRECTORY_BYTES_MAX // 2:
+        raise ValueError(f"{len(frames):,} frames have keys and rows of {rows:,} bytes in one append")
     for frame in frames:
         if not 0 <= frame.kind < KINDS:
             raise ValueError(f"the kind of a frame is {frame.kind}, and may be 0 to {KINDS - 1}")

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from rlm_kernel_mcp.cluster.shared.groups import Entry, Placed, Spot, mark_of, packed, sound
+from rlm_kernel_mcp.cluster.shared.groups import Entry, Placed, Spot, cost, mark_of, packed, sound
 from rlm_kernel_mcp.cluster.shared.index import Frames, Index, Key
 from rlm_kernel_mcp.cluster.shared.places.medium import Medium
 from rlm_kernel_mcp.cluster.shared.protocol import FaultPoints, Frame
@@ -131,7 +131,7 @@ class Log:
                 for spot in spots:
                     body = sound(spot, read(spot.offset, spot.size))
                     taken.append(Placed(Frame(spot.kind, spot.key, body), spot.order))
-                    size += spot.size
+                    size += cost(taken[-1].frame)
                     if size > self._medium.segment_bytes:
                         self.append([Entry(*key, tuple(taken))])
                         taken, size = [], 0

@@ -89,7 +89,7 @@ class SharedStore(Protocol):
         ...
 
     async def newest(self, session_id: str) -> Claim | None:
-        """Who has the newest epoch; None where nobody ever had one, or the session was removed."""
+        """Who has the newest epoch; None where nobody ever had one, or the session was removed. Any text is a name."""
         ...
 
     async def sessions(self) -> list[Claim]:

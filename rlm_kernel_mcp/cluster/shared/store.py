@@ -26,6 +26,7 @@ from rlm_kernel_mcp.cluster.shared.places.medium import (
     Medium,
     blob_name,
     epoch_checked,
+    is_session_name,
     session_name,
 )
 from rlm_kernel_mcp.cluster.shared.protocol import Claim, FaultPoints, Frame, Room, Swept
@@ -85,8 +86,9 @@ class Store:
         return claiming.claim(session_id, epoch, node), committer
 
     async def newest(self, session_id: str) -> Claim | None:
-        name = session_name(session_id)
-        return await self._done(partial(self._newest, name), f"the search for who has {name}")
+        if not is_session_name(session_id):  # which a client may ask for
+            return None
+        return await self._done(partial(self._newest, session_id), f"the search for who has {session_id}")
 
     def _newest(self, session_id: str) -> Claim | None:
         claims = self._medium.claims(session_id)

@@ -114,8 +114,8 @@ class Folder(BlobFiles):
             return False
 
     def drop_claim(self, claim: Claimed) -> None:
+        self._claim(claim, "whole").unlink(missing_ok=True)  # first: it is nothing without its claim
         self._claim(claim).unlink(missing_ok=True)
-        self._claim(claim, "whole").unlink(missing_ok=True)
 
     def sessions(self) -> list[str]:
         return sorted(filter(is_session_name, os.listdir(self._sessions)))  # noqa: PTH208

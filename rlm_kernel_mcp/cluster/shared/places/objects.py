@@ -103,8 +103,8 @@ class Objects(ObjectRequests):
         return self.exists(self._claim(claim, "whole"))
 
     def drop_claim(self, claim: Claimed) -> None:
+        self.remove(self._claim(claim, "whole"))  # first: it is nothing without its claim
         self.remove(self._claim(claim))
-        self.remove(self._claim(claim, "whole"))
 
     def sessions(self) -> list[str]:
         return sorted(filter(is_session_name, self.names("sessions")))

@@ -89,6 +89,36 @@ def test_a_claim_that_was_cut_off_is_made_again_by_the_same_one_or_by_the_next(l
     asyncio.run(play())
 
 
+def test_claims_that_fail_again_and_again_do_not_pile_up(tmp_path: Path) -> None:
+    async def play() -> None:
+        faults = Faults()
+        async with opened(tmp_path / "store") as first, opened(tmp_path / "store", faults) as second:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [frame("x", b"1")])
+            for epoch in range(2, 12):
+                faults.next("claim_carried", errno.EIO)
+                with pytest.raises(StoreUnavailable):
+                    await second.claim(SESSION, epoch, "two")
+            assert len([*(tmp_path / "store" / "sessions" / SESSION).glob("claim-*")]) == 2
+            assert await taken_over(second, 12) == {"x": b"1"}
+
+    asyncio.run(play())
+
+
+def test_what_no_directory_can_name_is_refused_and_not_lost(where: str) -> None:
+    async def play() -> None:
+        async with opened(where) as first, opened(where) as second:
+            await first.claim(SESSION, 1, "one")
+            many = [frame(f"{number:06}{chr(0x1F600) * 1_000}", b"") for number in range(4_000)]
+            with pytest.raises(ValueError, match="4,000 frames have keys and rows of"):
+                await first.append(SESSION, 1, many)
+            for begin in range(0, 4_000, 500):
+                await first.append(SESSION, 1, many[begin : begin + 500])
+            assert len(await taken_over(second, 2)) == 4_000
+
+    asyncio.run(play())
+
+
 def test_a_disk_that_stays_full_takes_everything_again_once_it_has_room(where: str) -> None:
     async def play() -> None:
         faults = Faults()
