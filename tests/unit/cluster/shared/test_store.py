@@ -135,6 +135,36 @@ def test_values_that_are_replaced_do_not_stay_for_ever(tmp_path: Path, monkeypat
     asyncio.run(play())
 
 
+def test_a_session_that_is_forgotten_is_gone_for_all(where: str) -> None:
+    async def play() -> None:
+        async with opened(where) as first, opened(where) as second:
+            await first.claim(SESSION, 1, "one")
+            await first.append(SESSION, 1, [frame("x", b"1")])
+            await second.remove(SESSION)
+            await second.remove(SESSION)
+            assert await second.newest(SESSION) is None
+            assert await second.sessions() == []
+            with pytest.raises(SessionMoved):
+                await first.append(SESSION, 1, [frame("x", b"2")])
+            assert await taken_over(second, 1) == {}
+
+    asyncio.run(play())
+
+
+def test_a_session_that_was_left_waits_for_whoever_takes_it(where: str) -> None:
+    async def play() -> None:
+        async with opened(where) as second:
+            async with opened(where) as first:
+                await first.claim(SESSION, 1, "one")
+                await first.append(SESSION, 1, [frame("x", b"1")])
+                await first.leave(SESSION, 1)
+                with pytest.raises(SessionMoved):
+                    await first.append(SESSION, 1, [])
+            assert await taken_over(second, 2) == {"x": b"1"}
+
+    asyncio.run(play())
+
+
 def test_groups_that_are_dead_do_not_stay_in_an_object_store(memory: str) -> None:
     async def play() -> None:
         async with opened(memory) as first, opened(memory) as second:
