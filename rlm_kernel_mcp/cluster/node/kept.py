@@ -106,13 +106,13 @@ async def within(seconds: float, what: str, kept: Kept | None = None, *, before_
         raise StoreUnavailable(f"{what}: {why}", AGAIN) from None
 
 
-async def removed(shared: SharedStore, session_id: str, epoch: int, node: str) -> None:
+async def removed(shared: SharedStore, session_id: str, node: str) -> None:
     """Remove a session that was not opened here: nobody will ever ask for it.
 
     One of the same name that is another node's stays. Where the store does not answer a claim stays, to nobody's harm.
     """
     try:
-        if await shared.newest(session_id) == Claim(session_id, epoch, node):
+        if await shared.newest(session_id) == Claim(session_id, 1, node):  # as it was to be opened
             await shared.remove(session_id)
     except RlmError as error:
         log.info("session %s, which was not opened, stays in the shared store: %s", session_id, error.message)

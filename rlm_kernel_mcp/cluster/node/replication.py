@@ -168,8 +168,7 @@ class Replication:
                 await self._reached(kept, self._want(kept, progress))
         except BaseException:
             self.forget(session_id)
-            work = removed(self._shared, session_id, NEW_EPOCH, self._cluster.node)
-            await shielded(work, f"the removal of {session_id} from the shared store")
+            await shielded(removed(self._shared, session_id, self._cluster.node), f"the removal of {session_id}")
             raise
 
     async def kept(self, progress: Progress) -> tuple[str, ...]:
