@@ -22,7 +22,7 @@ from rlm_kernel_mcp.errors import RlmError
 from rlm_kernel_mcp.shielded import shielded
 from rlm_kernel_mcp.text.safe_text import safe_text
 
-HEAD: Final = ("NODE", "STATE", "SESSIONS", "KERNELS", "MEMORY FREE", "WALLS", "EPOCHS", "BEHIND")
+HEAD: Final = ("NODE", "STATE", "SESSIONS", "KERNELS", "MEMORY FREE", "WALLS", "EPOCHS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,10 @@ class NodeLook:
         """A line of the table."""
         epochs = "" if not self.epochs else f"{min(self.epochs)} to {max(self.epochs)}"
         if self.load is None:
-            return self.name, self.state, str(len(self.epochs)), "", "", "", epochs, ""
+            return self.name, self.state, str(len(self.epochs)), "", "", "", epochs
         load = self.load
         memory = f"{load.memory_free_mb:,} of {load.memory_mb:,} MB"
-        behind = getattr(load, "behind", 0)
-        return (
-            *(self.name, self.state, str(load.sessions), str(load.live_kernels), memory, load.tier, epochs),
-            f"{behind} sessions" if behind else "nothing",
-        )
+        return self.name, self.state, str(load.sessions), str(load.live_kernels), memory, load.tier, epochs
 
     def fields(self) -> dict[str, Any]:
         """The same for scripts."""

@@ -59,8 +59,8 @@ def _add_status(actions: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(
         "status",
         help="what the nodes of a cluster are doing",
-        description="The nodes of a cluster: their sessions, memory and walls, in which epochs their sessions are, and "
-        "what the shared store has not got yet. Exit status 1: a node does not answer, or there is none.",
+        description="The nodes of a cluster: their sessions, memory and walls, and in which epochs their sessions are. "
+        "Exit status 1: a node does not answer, or there is none.",
     )
     _add_address(parser)
     _add_json(parser)
