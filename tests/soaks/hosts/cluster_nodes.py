@@ -36,6 +36,7 @@ LATEST_S: Final = 1.5
 """Within so many seconds after a kill was decided upon it is done."""
 KINDS: Final = ("machine", "machine", "host", "raylet")
 """What is killed, each as often."""
+ORPHAN_S: Final = 10.0
 BACK_S: Final = 60.0
 """After which a session that has run no step is a failure."""
 FIRST: Final = "steps = []"
@@ -116,6 +117,7 @@ class Kills:
             await asyncio.wait(working, timeout=self.random.uniform(0.1, LATEST_S))
             victim, there = await self._victim()
             kind = self._kill(victim)
+            await self._host_ended(victim.pid)
             await self._all_back(there, kind, working)
         finally:
             stop.set()
@@ -144,6 +146,13 @@ class Kills:
         if kind != "host":
             self.keeper.add_soon()
         return kind
+
+    async def _host_ended(self, pid: int) -> None:
+        """Without its Ray a host works on for a moment, and is ended by that, or here."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            _, left = await asyncio.to_thread(psutil.wait_procs, [psutil.Process(pid)], ORPHAN_S)
+            for one in left:
+                one.kill()
 
     async def _all_back(self, there: Sequence[Stepping], kind: str, working: Sequence[asyncio.Task[None]]) -> None:
         """Each session of that node has run a step that it began since.
