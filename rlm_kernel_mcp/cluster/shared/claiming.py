@@ -18,7 +18,7 @@ from rlm_kernel_mcp.cluster.shared.groups import Placed, cost, sound
 from rlm_kernel_mcp.cluster.shared.index import Frames
 from rlm_kernel_mcp.cluster.shared.places.medium import Claimed, Medium
 from rlm_kernel_mcp.cluster.shared.protocol import FaultPoints, Frame
-from rlm_kernel_mcp.cluster.shared.scanning import TRIES, scanned
+from rlm_kernel_mcp.cluster.shared.scanning import TRIES, Scans
 from rlm_kernel_mcp.errors import SessionMoved, StoreDamaged
 
 PIECE_BYTES: Final = 4 << 20
@@ -32,8 +32,11 @@ def moved(claim: Claimed) -> SessionMoved:
 
 
 class Claiming:
-    def __init__(self, medium: Medium, committer: Committer, faults: FaultPoints, within_s: float) -> None:
+    def __init__(
+        self, medium: Medium, scans: Scans, committer: Committer, faults: FaultPoints, within_s: float
+    ) -> None:
         self._medium = medium
+        self._scans = scans
         self._committer = committer
         self._at = faults
         self._within_s = within_s
@@ -102,7 +105,7 @@ class Claiming:
         return self._carried_once(last, own)
 
     def _carried_once(self, last: Claimed, own: Claimed) -> dict[str, object]:
-        frames = scanned(self._medium, last.log).frames.get((last.session_id, last.epoch), Frames())
+        frames = self._scans.of(last.log).frames.get((last.session_id, last.epoch), Frames())
         if frames.whole is None:
             raise StoreDamaged(
                 f"The shared store is damaged: the log of epoch {last.epoch} of {last.session_id} has lost its begin."

@@ -30,6 +30,7 @@ from rlm_kernel_mcp.cluster.shared.places.medium import (
     session_name,
 )
 from rlm_kernel_mcp.cluster.shared.protocol import Claim, FaultPoints, Frame, Room, Swept
+from rlm_kernel_mcp.cluster.shared.scanning import Scans
 from rlm_kernel_mcp.cluster.shared.sweeping import swept
 from rlm_kernel_mcp.cluster.shared.troubles import too_slow, unavailable
 from rlm_kernel_mcp.errors import RlmError, SessionMoved, StoreDamaged
@@ -54,6 +55,7 @@ class Store:
 
     def __init__(self, medium: Medium, faults: FaultPoints, within_s: float = WITHIN_S) -> None:
         self._medium = medium
+        self._scans = Scans(medium)
         self._at = faults
         self._within_s = within_s
         self._long_s = within_s * LONG_S / WITHIN_S
@@ -82,7 +84,7 @@ class Store:
             if self._committer is None:
                 self._committer = Committer(self._medium, Log(self._medium, self._at), self._at)
             committer = self._committer
-        claiming = Claiming(self._medium, committer, self._at, self._within_s)
+        claiming = Claiming(self._medium, self._scans, committer, self._at, self._within_s)
         return claiming.claim(session_id, epoch, node), committer
 
     async def newest(self, session_id: str) -> Claim | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rlm_kernel_mcp.cluster.shared import log
+from rlm_kernel_mcp.cluster.shared import log, scanning
 from rlm_kernel_mcp.cluster.shared.opening import open_store
 from rlm_kernel_mcp.cluster.shared.places.folder import Folder
+from rlm_kernel_mcp.cluster.shared.places.medium import Medium
 from rlm_kernel_mcp.cluster.shared.protocol import Claim, Frame
 from rlm_kernel_mcp.errors import InvalidInput, SessionMoved, StoreDamaged
 from tests.parts import ROOT
@@ -161,6 +162,33 @@ def test_a_session_that_was_left_waits_for_whoever_takes_it(where: str) -> None:
                 with pytest.raises(SessionMoved):
                     await first.append(SESSION, 1, [])
             assert await taken_over(second, 2) == {"x": b"1"}
+
+    asyncio.run(play())
+
+
+def test_the_log_of_a_lost_node_is_read_once_for_all_its_sessions(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_logs: list[str] = []
+    scan = scanning.scanned
+
+    def counting(medium: Medium, name: str) -> scanning.Scan:
+        read_logs.append(name)
+        return scan(medium, name)
+
+    monkeypatch.setattr(scanning, "scanned", counting)
+
+    async def play() -> None:
+        names = [f"s_{number}" for number in range(6)]
+        async with opened(where) as first, opened(where) as second, opened(where) as third:
+            for name in names:
+                await first.claim(name, 1, "one")
+                await first.append(name, 1, [frame("x", name.encode())])
+            await asyncio.gather(*(second.claim(name, 2, "two") for name in names))
+            assert len(read_logs) == 1
+            await second.append(names[0], 2, [frame("x", b"new")])
+            for name in names:
+                expected = b"new" if name == names[0] else name.encode()
+                assert await taken_over(third, 3, name) == {"x": expected}
+            assert len(read_logs) == 2
 
     asyncio.run(play())
 

@@ -247,7 +247,7 @@ def state(root: Path) -> dict[str, bytes]:
     folder = Folder(root, no_faults)
     (log,) = folder.logs()
     found = {}
-    for spot in scanned(folder, log).frames[SESSION, 1].in_order():
+    for spot in scanned(folder, log)[1].frames[SESSION, 1].in_order():
         with folder.reading(log, spot.segment) as bytes_of:
             found[spot.key] = sound(spot, bytes_of(spot.offset, spot.size))
     return found
