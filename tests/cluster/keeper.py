@@ -38,11 +38,13 @@ class Keeper:
 
     def __init__(self, state_dir: Path, nodes: int = NODES, node_mb: int = NODE_MB, **env: str) -> None:
         self.state_dir = state_dir
-        self.env = {"RLM_STATE_DIR": str(state_dir), "RLM_MEMORY_LIMIT_MB": "128", **env}
+        of_nodes = {"RLM_STATE_DIR": str(state_dir), "RLM_MEMORY_LIMIT_MB": "128", **env}
+        self.env = {name: value for name, value in of_nodes.items() if not name.startswith("RLM_CLUSTER_")}
+        """A client's."""
         argv = [sys.executable, "-m", "tests.cluster.keeper", str(state_dir), str(nodes), str(node_mb)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RLM_"))}
         self._process = subprocess.Popen(
-            argv, cwd=ROOT, env=clean | self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            argv, cwd=ROOT, env=clean | of_nodes, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._added, self._waiting = nodes, 0
         self.address = self._said()["address"]
