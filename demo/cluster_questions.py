@@ -22,13 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.progress import line
 from rlm_kernel_mcp.api import Session, Sessions
 from rlm_kernel_mcp.cluster.asked import Facts
 from rlm_kernel_mcp.cluster.place import BESIDE, leave
 from rlm_kernel_mcp.commands.clustering.looks import table
 from rlm_kernel_mcp.commands.clustering.up import free_mb, here, put
-from rlm_kernel_mcp.commands.showing.progress import draw
+from rlm_kernel_mcp.commands.showing.progress import draw, line
 from rlm_kernel_mcp.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def _step(session: Session, code: str, number: int, seen: Seen) -> None:
     if report.status not in ("ok", "unknown"):
         seen.lost.append(f"a step ended as {report.status}: {report.error}")
     if report.lost is not None and report.lost.names:
-        seen.lost.append(f"the names {', '.join(report.lost.names)}")
+        seen.lost.append(f"the names {', '.join(name for name, _ in report.lost.names)}")
     seen.add(acknowledged=report.status == "ok")
 
 

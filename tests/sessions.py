@@ -38,7 +38,7 @@ AMPLE: Final = Guardrails(max_steps=10_000, max_runtime_ms=3_600_000, budget_lim
 
 @asynccontextmanager
 async def open_registry(
-    state_dir: Path, *, policy: Mapping[str, Any] | None = None, durable: Durable | None = None, **variables: str
+    state_dir: Path, durable: Durable | None = None, /, *, policy: Mapping[str, Any] | None = None, **variables: str
 ) -> AsyncIterator[Registry]:
     """A registry whose settings are the defaults and these variables; closed at the end, whatever state it is in.
 

@@ -156,7 +156,7 @@ def test_a_drained_node_lets_its_sessions_go_and_they_come_back_elsewhere(keeper
 
 
 def test_an_agent_s_stdio_server_is_a_router(keeper: Keeper, tmp_path: Path) -> None:
-    client = LineClient(tmp_path, keeper.env, [sys.executable, "-m", "rlm_kernel_mcp", "serve", "--cluster", "auto"])
+    client = LineClient(tmp_path, keeper.env, (sys.executable, "-m", "rlm_kernel_mcp", "serve", "--cluster", "auto"))
     try:
         client.initialize()
         session_id = client.open_session("some text")

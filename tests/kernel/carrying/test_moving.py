@@ -32,7 +32,7 @@ async def test_values_record_questions_budget_and_citations_move_with_a_session(
     first, second = Keeper(shared), Keeper(shared)
     async with AsyncExitStack() as ends:
         for keeper, name in ((first, "one"), (second, "two")):
-            made = open_registry(tmp_path / name, durable=keeper, RLM_SUBCALL_BACKEND="agent")
+            made = open_registry(tmp_path / name, keeper, RLM_SUBCALL_BACKEND="agent")
             keeper.registry = await ends.enter_async_context(made)
             keeper.registry.store.following.begin()
         session = await SessionDriver.open(first.has, TEXT)

@@ -28,7 +28,7 @@ import psutil
 from rlm_kernel_mcp.api import AsyncSession
 from rlm_kernel_mcp.cluster.node.messages import Load
 from rlm_kernel_mcp.errors import RlmError
-from tests.cluster.keeper import Keeper, kept
+from tests.cluster.keeper import NODE_MB, NODES, Keeper, kept
 from tests.cluster.looking import node_of
 
 SESSIONS: Final = 8
@@ -174,7 +174,10 @@ class Kills:
 async def run(count: int, seed: int, say: Callable[[str], None], **env: str) -> dict[str, Any]:
     """So many kills; raises at the first promise that does not hold."""
     begun_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rlm-", dir="/tmp") as directory, kept(Path(directory), **env) as keeper:
+    with (
+        tempfile.TemporaryDirectory(prefix="rlm-", dir="/tmp") as directory,
+        kept(Path(directory), NODES, NODE_MB, **env) as keeper,
+    ):
         kills = Kills(keeper, random.Random(seed))
         try:
             await kills.open()

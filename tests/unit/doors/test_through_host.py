@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from rlm_kernel_mcp.doors import knocking, through_host
+from rlm_kernel_mcp.doors.door import Door
 from rlm_kernel_mcp.doors.in_process import InProcess
 from rlm_kernel_mcp.doors.link import Link
 from rlm_kernel_mcp.doors.program import Program
@@ -60,18 +62,18 @@ def test_what_the_program_says_goes_before_what_its_environment_says(
 def test_a_cluster_goes_before_a_host(
     cluster: str | None, environ: dict[str, str], where: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = list[str]()
+    asked, its_door = list[str](), InProcess()
 
     class Entrance:
-        def door(self, where: str, _env: object) -> str:
+        def door(self, where: str, _env: object) -> Door:
             asked.append(where)
-            return "its door"
+            return its_door
 
-    monkeypatch.setattr(through_host.importlib, "import_module", lambda _name: Entrance())
+    monkeypatch.setattr(importlib, "import_module", lambda _name: Entrance())
     for name in ("RLM_HOST", "RLM_CLUSTER"):
         monkeypatch.delenv(name, raising=False)
     door = door_of("auto", environ, cluster)
-    assert (asked, door == "its door") == ([where] if where else [], where is not None)
+    assert (asked, door is its_door) == ([where] if where else [], where is not None)
 
 
 def test_a_cluster_without_a_name_is_none() -> None:

@@ -79,7 +79,8 @@ class Cluster(RuleBasedStateMachine):
         shm = Path("/dev/shm")
         self.root = Path(tempfile.mkdtemp(dir=shm if os.access(shm, os.W_OK) else None))
         self.slack = log_module.SLACK_BYTES, Folder.segment_bytes
-        log_module.SLACK_BYTES, Folder.segment_bytes = 4_000, 2_000  # so that there is much to clean
+        setattr(log_module, "SLACK_BYTES", 4_000)  # noqa: B010 - so that there is much to clean
+        Folder.segment_bytes = 2_000
         self.runner = asyncio.Runner()
         self.nodes = [Node(self.root / "store") for _ in range(NODES)]
         self.gone: list[Node] = []
@@ -95,7 +96,8 @@ class Cluster(RuleBasedStateMachine):
         for node in (*self.nodes, *self.gone, *self.dead):
             self.runner.run(node.store.close())
         self.runner.close()
-        log_module.SLACK_BYTES, Folder.segment_bytes = self.slack
+        setattr(log_module, "SLACK_BYTES", self.slack[0])  # noqa: B010 - it is Final to all others
+        Folder.segment_bytes = self.slack[1]
         shutil.rmtree(self.root)
 
     @rule(node=nodes, session=sessions, ahead=st.sampled_from((1, 1, 1, 2, 5)))

@@ -329,4 +329,4 @@ def test_a_segment_that_is_missing_or_short_is_damage(tmp_path: Path, monkeypatc
     asyncio.run(play(lambda segments: segments[0].unlink(), "first"))
     asyncio.run(play(lambda segments: segments[1].unlink(), "second"))
     asyncio.run(play(lambda segments: os.truncate(segments[1], 3_000), "short"))
-    asyncio.run(play(lambda segments: [segment.unlink() for segment in segments], "all"))
+    asyncio.run(play(lambda segments: [*map(Path.unlink, segments)], "all"))
