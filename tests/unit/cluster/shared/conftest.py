@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import secrets
 from pathlib import Path
 
 import pytest
 
+from tests.parts import skip_for_lack_of
+
 
 @pytest.fixture
 def memory() -> str:
     """The address of an object store in this process."""
-    pytest.importorskip("fsspec", reason="the extra [ray] has it")
+    if importlib.util.find_spec("fsspec") is None:
+        skip_for_lack_of("fsspec", "bin/setup --with ray")
     return f"memory://{secrets.token_hex(8)}"
 
 
