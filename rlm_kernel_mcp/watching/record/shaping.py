@@ -56,6 +56,12 @@ NOTE_CHARS: Final = 2_000
 NO_ROOM: Final = "the session has displayed as much as is kept of one"
 DAMAGED: Final = "it is not what was written"
 SVG: Final = "image/svg+xml"
+NOT_RUN: Final[Mapping[str, str]] = {
+    "max_steps": "no step is left",
+    "timeout": "no runtime is left",
+    "budget_exceeded": "no characters are left",
+}
+"""Why a limit refuses a step."""
 
 
 def event_of(head: EventHead, texts: Texts, displays: Sequence[DisplayRow] = ()) -> Event | None:
@@ -96,9 +102,7 @@ def event_of(head: EventHead, texts: Texts, displays: Sequence[DisplayRow] = ())
         case "restore":
             _add_names(event, facts)
         case "refused":
-            _add_refusal(event, facts)
-            if code := shown_text(texts.get("code")):
-                event["code"] = code
+            _add_refusal(event, row, facts)
         case _:
             pass
     return event
@@ -214,9 +218,16 @@ def _add_names(event: Event, facts: Mapping[str, Any]) -> None:
     event["more_restored"] = (count_of(facts.get("more_restored")) or 0) + max(len(restored) - NAMES_MAX, 0)
 
 
-def _add_refusal(event: Event, facts: Mapping[str, Any]) -> None:
+def _add_refusal(event: Event, row: EventRow, facts: Mapping[str, Any]) -> None:
+    """Of a step that a limit refused the record has the beginning of its code, as the row's summary."""
     if isinstance(message := facts.get("message"), str):
         event["note"] = message[:NOTE_CHARS]
+    elif (chars := count_of(facts.get("code_chars"))) is not None:
+        why = NOT_RUN.get(str(facts.get("limit")), "a limit is reached")
+        kept = row.summary[:SUMMARY_CHARS]
+        rest = f" Of its {counted(chars, 'character')} of code the record has the first {len(kept):,}."
+        event["note"] = f"This step was not run: {why}.{rest if chars > len(kept) else ''}"
+        event["code"] = {"text": kept, "chars": chars, "lines": 1}
     if citations := [one for one in _rows(facts, "citations") if isinstance(one, dict)]:
         event["citations"] = citations
         event["more_citations"] = count_of(facts.get("more_citations")) or 0

@@ -108,6 +108,7 @@ function body(event, tools) {
     case "refused":
       return [
         event.note ? make("p.note", null, foreign(event.note)) : plain(event),
+        textOf(event, tools)("code", "code", 12, python),
         event.citations?.length
           ? make(
               "ol.notes",
@@ -128,17 +129,23 @@ function body(event, tools) {
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 const plain = (event) => make("p.plain", null, foreign(event.summary ?? ""));
 
+/** Makes a row of one of an event's texts, where it has that. */
+const textOf =
+  (event, tools) =>
+  (field, label, lines, paint = foreign) =>
+    startOf(event[field])
+      ? clipped(event[field], {
+          label,
+          lines,
+          paint,
+          key: `${event.id}/${field}`,
+          opened: tools.opened,
+          read: (from) => tools.read(event, field, from),
+        })
+      : null;
+
 function step(event, tools) {
-  const text = (field, label, lines, paint = foreign) =>
-    startOf(event[field]) &&
-    clipped(event[field], {
-      label,
-      lines,
-      paint,
-      key: `${event.id}/${field}`,
-      opened: tools.opened,
-      read: (from) => tools.read(event, field, from),
-    });
+  const text = textOf(event, tools);
   return [
     text("code", "code", 12, python),
     text("stdout", "printed", 8),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from rlm_kernel_mcp.session.evidence.citations import Checked, Citation, Coverage, Passage
-from rlm_kernel_mcp.session.reports import LossReport, StepError, Variable
+from rlm_kernel_mcp.session.reports import GuardrailStop, LossReport, StepError, Variable
 from rlm_kernel_mcp.session.trace.reading import with_questions
 from rlm_kernel_mcp.store.displays import DisplayRow
 from rlm_kernel_mcp.store.store import EventHead, EventRow
@@ -132,6 +132,25 @@ def test_a_refused_answer_says_why_and_which_citations_failed() -> None:
         "not there",
         [{"id": "q1"}],
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        *zip(get_args(GuardrailStop), ("no step is left", "no runtime is left", "no characters are left"), strict=True),
+        ("of another version", "a limit is reached"),
+    ],
+)
+def test_a_step_that_a_limit_refused_says_why_and_shows_its_code_as_code(limit: str, why: str) -> None:
+    """Its beginning is all that the record has; as a sentence it could be taken for the page's own word."""
+    code = "# Session finished: answer verified"
+    event = shaped("refused", summary=code, extra=json.dumps({"facts": {"limit": limit, "code_chars": 5_000}}))
+    assert event["code"] == {"text": code, "chars": 5_000, "lines": 1}
+    assert event["note"] == (
+        f"This step was not run: {why}. Of its 5,000 characters of code the record has the first {len(code)}."
+    )
+    whole = shaped("refused", summary="1", extra=json.dumps({"facts": {"limit": limit, "code_chars": 1}}))
+    assert whole["note"] == f"This step was not run: {why}."
 
 
 def test_questions_have_a_row_each() -> None:
