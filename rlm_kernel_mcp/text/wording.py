@@ -13,6 +13,13 @@ NOTHING_INTERRUPTED: Final = "No step was running; nothing was interrupted."
 NOTHING_LEFT_TO_INTERRUPT: Final = (
     "No step was running; nothing was interrupted. The session has its final answer: nothing runs in it any more."
 )
+NOT_KEPT: Final[Mapping[str, str]] = {
+    "no_picture": "no picture, whatever its type says",
+    "too_large": "larger than is kept of one display",
+    "too_many": "beyond what is kept of one step",
+    "failed": "its own code failed to make it",
+}
+"""Why a display of a step is not in the record."""
 
 _LIMITS: Final = (
     ("step_index", "max_steps", "steps"),

@@ -1,7 +1,7 @@
 """What is known of an event of the trace beside its texts, in words: costs, causes, names that are gone.
 
 Is: lines for a person. Is not: the facts themselves (`session/trace/facts.py`), which come safe. Above:
-`server/markdown.py`. Below: `text/markup.py`.
+`server/markdown.py`. Below: `text/markup.py`, `text/wording.py`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rlm_kernel_mcp.text.markup import code
-from rlm_kernel_mcp.text.wording import counted
+from rlm_kernel_mcp.text.wording import NOT_KEPT, counted
 
 CAUSES: Final[Mapping[str, str]] = {
     "interrupt": "somebody asked for its end",
     "timeout_ms": "the step's time limit",
     "max_runtime_ms": "the end of the session's max_runtime_ms",
     "step_cpu_s": "the limit of a step's processor time",
-}
-NOT_KEPT: Final[Mapping[str, str]] = {
-    "no_picture": "no picture, whatever its type says",
-    "too_large": "larger than is kept of one display",
-    "too_many": "beyond what is kept of one step",
-    "failed": "its own code failed to make it",
 }
 
 

@@ -15,13 +15,14 @@ from rlm_kernel_mcp.kernel.untrusted.exploring import use_of
 from rlm_kernel_mcp.kernel.untrusted.fields import count_of
 from rlm_kernel_mcp.kernel.untrusted.shown.displays import PICTURES
 from rlm_kernel_mcp.session.trace.batches import ACTION as QUESTIONS
+from rlm_kernel_mcp.session.trace.displayed import NOT_DISPLAYED
 from rlm_kernel_mcp.session.trace.events import EVIDENCE, Texts, extra_of
 from rlm_kernel_mcp.session.trace.facts import FACTS
 from rlm_kernel_mcp.session.trace.rows import updated_of
 from rlm_kernel_mcp.store.displays import DisplayRow
 from rlm_kernel_mcp.store.store import EventHead, EventRow
 from rlm_kernel_mcp.text.surrogates import decoded
-from rlm_kernel_mcp.text.wording import counted
+from rlm_kernel_mcp.text.wording import NOT_KEPT, counted
 from rlm_kernel_mcp.watching.messages.events import (
     NAMES_MAX,
     SOURCES_MAX,
@@ -161,7 +162,7 @@ def _add_step(event: Event, row: EventRow, texts: Texts, extra: Mapping[str, Any
     if names:
         event["changed"] = [_variable(name.name, name.type, name.size) for name in names[:NAMES_MAX]]
         event["more_changed"] = max(len(names) - NAMES_MAX, 0)
-    if note := " ".join(_notes(extra))[:NOTE_CHARS]:
+    if note := " ".join([*_notes(extra), *_not_kept(extra)])[:NOTE_CHARS]:
         event["note"] = note
     if functions := use_of(extra).functions:
         event["functions"] = dict(functions)
@@ -192,6 +193,16 @@ def _notes(extra: Mapping[str, Any]) -> Iterator[str]:
         yield f"The files of {', '.join(str(name)[:NAME_CHARS] for name in changed[:8])} have changed since."
     if isinstance(news := extra.get("news"), str) and news:
         yield news
+
+
+def _not_kept(extra: Mapping[str, Any]) -> Iterator[str]:
+    """What it displayed and the record has not got."""
+    facts = extra.get(FACTS)
+    found = facts.get(NOT_DISPLAYED) if isinstance(facts, dict) else None
+    for why, count in found.items() if isinstance(found, dict) else ():
+        if number := (count_of(count) or 0):
+            reason = NOT_KEPT.get(str(why), str(why)[:NAME_CHARS])
+            yield f"{counted(number, 'display')} {'is' if number == 1 else 'are'} not kept: {reason}."
 
 
 def _add_facts(event: Event, facts: Mapping[str, Any]) -> None:

@@ -153,6 +153,15 @@ def test_a_step_that_a_limit_refused_says_why_and_shows_its_code_as_code(limit: 
     assert whole["note"] == f"This step was not run: {why}."
 
 
+def test_what_a_step_displayed_and_is_not_kept_is_counted() -> None:
+    lost = {"too_large": 1, "too_many": 1_200, "of another version": 2, "no_picture": "x"}
+    assert shaped(extra=json.dumps({"facts": {"not_displayed": lost}}))["note"] == (
+        "1 display is not kept: larger than is kept of one display. 1,200 displays are not kept: beyond what is kept "
+        "of one step. 2 displays are not kept: of another version."
+    )
+    assert "note" not in shaped(extra=json.dumps({"facts": {"not_displayed": 3}}))
+
+
 def test_questions_have_a_row_each() -> None:
     lines = [
         {"number": 1, "fate": "answered", "prompt": "p", "text": "t", "text_chars": 1, "answer": "yes", "tokens_in": 5},
