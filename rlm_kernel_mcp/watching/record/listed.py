@@ -15,7 +15,7 @@ from rlm_kernel_mcp.kernel.untrusted.fields import count_of
 from rlm_kernel_mcp.session.listing import counters_of, ended_for, facts_of, is_driven
 from rlm_kernel_mcp.session.listing import limits_of as recorded_limits
 from rlm_kernel_mcp.session.listing import used_of as recorded_use
-from rlm_kernel_mcp.session.reports import GuardrailStop
+from rlm_kernel_mcp.session.reports import EndStatus, GuardrailStop
 from rlm_kernel_mcp.session.seen.maps import reports_of
 from rlm_kernel_mcp.store.store import SessionKey, SessionRecord, Store
 from rlm_kernel_mcp.text.wording import waits_words
@@ -26,7 +26,8 @@ from rlm_kernel_mcp.watching.record.heads import NAME_CHARS, QUESTION_CHARS, in_
 LIMITS: Final = frozenset(get_args(GuardrailStop))
 NOTABLE: Final = "fkesho"
 """Letters of a pulse, the first of which stands for all of a bin."""
-WRONG: Final = frozenset({"error", "timeout", "interrupted", "kernel_died"})
+WRONG: Final = frozenset(get_args(EndStatus)) - {"ok"}
+"""Ends of a step, also that of which nobody heard."""
 PULSES_KEPT: Final = 2_000
 
 
@@ -68,7 +69,7 @@ class Listed:
             "chars": chars,
             "documents": count_of(first.get("document_count")) or 0,
             "held": str(first.get("held") or "")[:NAME_CHARS],
-            "pulse": self._pulse(record),
+            "pulse": self._pulse(record, runs=status == "running"),
             "running": self._running(record) if status == "running" else None,
             "said": self._said(record, used, limits),
         }
@@ -92,10 +93,10 @@ class Listed:
             return f"stopped: {which} used; {'answered then' if record.status == 'finalized' else 'no answer yet'}"
         return None
 
-    def _pulse(self, record: SessionRecord) -> str:
+    def _pulse(self, record: SessionRecord, *, runs: bool) -> str:
         found = self._pulses.get(record.session_id)
         if found is None or found[0] != record.last_used_at or record.status == "running":
-            found = record.last_used_at, pulse_of(self._store.marks(record.session_id))
+            found = record.last_used_at, pulse_of(self._store.marks(record.session_id), runs=runs)
             if len(self._pulses) >= PULSES_KEPT:
                 self._pulses.clear()
             self._pulses[record.session_id] = found
@@ -133,9 +134,11 @@ class Changes:
         return row is None or row["status"] == "running"
 
 
-def pulse_of(marks: Sequence[tuple[str, ...]]) -> str:
-    """The letters of a session's events, several as one where there are many."""
-    letters = [letter for mark in marks if (letter := _letter(*mark))]
+def pulse_of(marks: Sequence[tuple[str, ...]], *, runs: bool = False) -> str:
+    """The letters of a session's events, several as one where there are many. `runs`: whether its last step does."""
+    steps = [place for place, (action, source, _) in enumerate(marks) if (action, source) == ("run_repl", "mcp")]
+    running = steps[-1] if runs and steps and marks[steps[-1]][2] == "unknown" else None
+    letters = [letter for place, mark in enumerate(marks) if (letter := "o" if place == running else _letter(*mark))]
     size = -(-len(letters) // PULSE_MAX) or 1
     bins = (letters[at : at + size] for at in range(0, len(letters), size))
     return "".join(min(letters, key=NOTABLE.index) for letters in bins)

@@ -2,12 +2,13 @@
 // comes. Is not: anything drawn. Above: `views/session.js`.
 import { bins } from "./ranges.js";
 
-const WRONG = new Set(["error", "timeout", "interrupted", "kernel_died", "stopped"]);
+const WRONG = new Set(["error", "timeout", "interrupted", "kernel_died", "stopped", "unknown"]);
 const TAIL_CHARS = 20_000; // of a running step's output
 
+/** Of a person's cell nobody may have heard the end, which is no fault. */
 export const isWrong = (event) =>
   ["restore", "interrupt", "stop", "refused"].includes(event.type) ||
-  (event.type === "step" && WRONG.has(event.status));
+  (event.type === "step" && WRONG.has(event.status) && !(event.status === "unknown" && event.source === "console"));
 
 /** What an event is at a glance; each has a colour and a word. */
 export function kindOf(event) {

@@ -109,6 +109,26 @@ def test_the_letters_of_a_pulse() -> None:
     assert pulse_of(marks) == "oheksf"
 
 
+def test_a_step_whose_end_nobody_heard_went_wrong_unless_it_runs() -> None:
+    """The record has no end of either; of a person's cell only its messages may have been missed."""
+    marks = [("run_repl", "mcp", "unknown"), ("run_repl", "console", "unknown"), ("run_repl", "mcp", "unknown")]
+    assert pulse_of(marks) == "ehe"
+    assert pulse_of(marks, runs=True) == "eho"
+    assert pulse_of([*marks[:2], ("run_repl", "mcp", "error")], runs=True) == "ehe"
+    assert pulse_of([], runs=True) == ""
+
+
+def test_a_step_that_runs_is_no_fault_and_one_whose_server_was_killed_is(session: Recorded, store: Store) -> None:
+    session.step()
+    session.begin()
+    assert [row["pulse"] for row in Listed(store).page()["sessions"]] == ["oo"]
+    assert session.lock is not None
+    session.lock.release()
+    session.lock = None
+    (row,) = Listed(store).page()["sessions"]
+    assert (row["status"], row["pulse"]) == ("idle", "oe")
+
+
 @pytest.mark.parametrize("count", [PULSE_MAX, PULSE_MAX + 1, 10_000])
 def test_a_pulse_has_a_bound_and_hides_no_fault(count: int) -> None:
     found = pulse_of([("run_repl", "mcp", "error" if number == 7 else "ok") for number in range(count)])
