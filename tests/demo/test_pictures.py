@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from xml.dom.minidom import parseString
 
 import pytest
 
+from demo.pictures.__main__ import PICTURES
 from demo.pictures.drawing import moving, still
+from demo.pictures.makers import MAKERS
 from demo.pictures.screen import PLAIN, Screen, Style
+from tests.parts import ROOT
 
 
 def shown(*written: str, columns: int = 20, rows: int = 4) -> Screen:
@@ -73,3 +77,10 @@ def test_rows_come_as_they_came_and_long_pauses_are_short() -> None:
     picture = moving(screen.lines, [0.0, 0.5, 60.0], 20, 2, "x")
     assert [f"animation-delay:{when}s" in picture for when in ("0.00", "0.50", "1.30")] == [True] * 3
     assert picture.count("translateY(-17px)") == 1
+
+
+def test_each_picture_is_made_by_a_maker_and_shown_by_the_readme() -> None:
+    """And none lies there that nobody makes, or that nobody sees."""
+    assert {path.name for path in PICTURES.iterdir()} == MAKERS.keys()
+    shown = re.findall(r"!\[[^\]]+\]\(docs/pictures/([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(MAKERS)

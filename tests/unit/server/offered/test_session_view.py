@@ -105,6 +105,13 @@ async def test_a_client_that_shows_pages_is_told_of_one_with_one_tool_and_nothin
     assert [b'"name":"rlm_get_trace"' in one for one, _ in differ] == [True]
 
 
+async def test_the_extension_is_announced_where_the_protocol_has_a_place_for_it() -> None:
+    """To every client of that era: it is the server's word, and no tool differs for it."""
+    async with asyncio.timeout(WAIT_S), Client(offering(), mode="auto") as client:
+        said = client.server_capabilities.extensions
+    assert said == {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}}
+
+
 @pytest.mark.parametrize("form", ["json", "markdown"])
 async def test_what_a_tool_answers_is_the_same_for_every_client(form: str) -> None:
     """Byte for byte, in both eras, whether it shows pages or not."""
