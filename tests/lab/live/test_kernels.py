@@ -8,6 +8,7 @@ import signal
 from typing import Any, Final
 
 import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from rlm_kernel_mcp.session.parked.reports import AnswerGiven, Handed
 from rlm_kernel_mcp.session.registry import Registry
@@ -214,6 +215,18 @@ async def test_it_is_for_who_has_its_token_on_this_machine(lab: LiveServer) -> N
     assert refused in (403, 404)
     _, page = await lab.status("GET", "lab")
     assert "jupyter-config-data" in page
+
+
+@pytest.mark.parametrize("path", ["lab", "lab/workspaces/mine", "static/favicons/favicon.ico"])
+async def test_a_page_may_ask_this_server_and_no_other(lab: LiveServer, path: str) -> None:
+    """The second line behind what is taken out of messages: what would act there all the same has nobody to tell."""
+    request = HTTPRequest(f"{lab.url}{path}", headers=lab.headers, request_timeout=WAIT_S)
+    (policy,) = (await AsyncHTTPClient().fetch(request)).headers.get_list("Content-Security-Policy")
+    directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert {"default-src": "'self'", "object-src": "'none'", "base-uri": "'none'"}.items() <= directives.items()
+    assert {"form-action": "'self'", "frame-ancestors": "'self'"}.items() <= directives.items()
+    said = {source for sources in directives.values() for source in sources.split()}
+    assert said == {"'self'", "'none'", "'unsafe-inline'", "'unsafe-eval'", "data:", "blob:"}
 
 
 def kinds(message: Message) -> set[str]:
