@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -64,15 +65,16 @@ async def _cluster(nodes: int = 3, **env: str) -> AsyncIterator[Keeper]:
         try:
             yield keeper
         finally:
+            _leave()  # first: Ray waits long for a cluster that is gone
             await asyncio.to_thread(making.__exit__, None, None, None)
-            _leave()
 
 
 def _leave() -> None:
-    """The next cluster is another one, and a process is a part of one alone."""
+    """The next cluster is another one, and a process is a part of one alone. Its token is the same, in another file."""
     from rlm_kernel_mcp.cluster.ray_actors import disconnect
 
     disconnect()
+    os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
 
 
 async def _steps(amounts: Amounts, durability: str) -> tuple[Figures, Figures]:

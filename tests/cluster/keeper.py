@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
 from rlm_kernel_mcp.cluster.asked import STORE, Facts
-from rlm_kernel_mcp.cluster.place import leave
+from rlm_kernel_mcp.cluster.place import leave, made_token
 from rlm_kernel_mcp.commands.clustering.looks import looked_at, told
 from rlm_kernel_mcp.commands.clustering.up import here, put
 from tests.parts import ROOT
@@ -31,6 +33,16 @@ NODE_MB: Final = 1_024
 STORE_MB: Final = 80
 WAIT_S: Final = 90.0
 """For a cluster to be there, on a busy machine."""
+
+
+@cache
+def _token() -> str:
+    return secrets.token_hex(32)
+
+
+def give_token(state_dir: Path) -> None:
+    """Have a cluster ask for the token of all clusters of this process: Ray reads one once, and keeps it."""
+    Path(made_token(state_dir)).write_text(_token(), encoding="ascii")
 
 
 class Keeper:
@@ -43,6 +55,7 @@ class Keeper:
         """A client's."""
         argv = [sys.executable, "-m", "tests.cluster.keeper", str(state_dir), str(nodes), str(node_mb)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RLM_"))}
+        give_token(state_dir)
         self._process = subprocess.Popen(
             argv, cwd=ROOT, env=clean | of_nodes, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -9,6 +9,7 @@ import pytest
 
 from rlm_kernel_mcp.cluster.place import ClusterPlace, forget, found_place, leave, made_token, of_ray
 from rlm_kernel_mcp.errors import InvalidInput
+from tests.cluster.keeper import give_token
 
 
 def test_without_a_cluster_the_two_ways_to_one_are_said(tmp_path: Path) -> None:
@@ -54,6 +55,15 @@ def test_a_token_is_made_once_and_is_of_this_user_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert Path(made_token(tmp_path)).read_text() == token
+
+
+def test_the_clusters_that_a_test_or_bench_has_one_after_the_other_ask_for_one_token(tmp_path: Path) -> None:
+    """Ray reads it once in each process: the second cluster refused whoever had been in the first."""
+    paths = [Path(made_token(tmp_path / name)) for name in ("one", "two")]
+    for name in ("one", "two"):
+        give_token(tmp_path / name)
+    assert paths[0].read_text() == paths[1].read_text()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o600, 0o600]
 
 
 def test_ray_is_always_told_to_ask_for_a_token_and_to_report_nothing() -> None:
