@@ -13,6 +13,7 @@ import pytest
 from rlm_kernel_mcp.cluster.router.routed import Routed
 from rlm_kernel_mcp.cluster.router.way import Way
 from rlm_kernel_mcp.cluster.shared.opening import open_store
+from rlm_kernel_mcp.cluster.shared.protocol import SharedStore
 from rlm_kernel_mcp.server import tools
 from rlm_kernel_mcp.server.elsewhere import in_cluster
 from rlm_kernel_mcp.session.callers.caller import Caller
@@ -102,3 +103,45 @@ async def test_a_node_that_is_gone_is_said_where_its_sessions_are_listed(cluster
     assert "1 session of nodes that are gone is not listed" in listed["note"]
     assert (await agent.call("rlm_run_repl", session_id=handle, code="context"))["data"]["result"] == "'text'"
     assert [row["session_id"] for row in (await agent.call("rlm_list_sessions"))["data"]["sessions"]] == [handle]
+
+
+async def test_a_context_that_is_swept_away_while_it_is_opened_is_said_and_leaves_no_session(
+    cluster: PlainCluster, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handle was nobody's before, and the answer INTERNAL_ERROR."""
+    for node in cluster.nodes.values():
+        _sweep_before_use(node.host._shared, cluster.store, monkeypatch)
+    refused = await agent.call("rlm_init_context", context_paths=["notes.md"])
+    assert refused["error"]["code"] == "SESSION_BUSY"
+    assert "is in the shared store no more" in refused["error"]["message"]
+    assert [node.host.held for node in cluster.nodes.values()] == [(), ()]
+    assert await agent.routed._way.store.sessions() == []
+    monkeypatch.undo()
+    opened = await agent.call("rlm_init_context", context_paths=["notes.md"])
+    step = await agent.call("rlm_run_repl", session_id=opened["data"]["session_id"], code="len(context)")
+    assert step["data"]["status"] == "ok"
+
+
+def _sweep_before_use(shared: SharedStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_blob = shared.put_blob
+
+    async def swept(*asked: Any) -> None:
+        for blob in (folder / "blobs").rglob("*"):
+            if blob.is_file():
+                blob.unlink()
+        await put_blob(*asked)
+
+    monkeypatch.setattr(shared, "put_blob", swept)
+
+
+async def test_a_final_answer_whose_node_is_lost_is_given_once_more_by_the_next(
+    cluster: PlainCluster, agent: Agent
+) -> None:
+    session_id = (await agent.call("rlm_init_context", context_text="text"))["data"]["session_id"]
+    await agent.call("rlm_run_repl", session_id=session_id, code="x = 'the answer'")
+    first = await agent.call("rlm_finalize", session_id=session_id, final_var_name="x")
+    cluster.lose(await cluster.node_of(session_id))
+    again = await agent.call("rlm_finalize", session_id=session_id, final_var_name="x")
+    assert again["data"]["final_answer"] == first["data"]["final_answer"] == "the answer"
+    other = await agent.call("rlm_finalize", session_id=session_id, final_text="another one")
+    assert other["error"]["code"] == "SESSION_FINALIZED"

@@ -19,7 +19,7 @@ from typing import Final
 from rlm_kernel_mcp.both_sides.whole_writes import write_at
 from rlm_kernel_mcp.cluster.shared.protocol import SharedStore
 from rlm_kernel_mcp.context.roots.path_errors import cause
-from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, StoreDamaged
+from rlm_kernel_mcp.errors import ContextTooLarge, InvalidInput, StoreDamaged, StoreUnavailable
 from rlm_kernel_mcp.session.contexts.manifests import NAME, Manifest, place_of
 from rlm_kernel_mcp.shielded import made_in_thread, shielded
 
@@ -60,9 +60,15 @@ async def placed(store: SharedStore, state_dir: Path, sha256: str) -> Sequence[s
 
 
 async def used(store: SharedStore, session_id: str, blobs: Sequence[str]) -> None:
-    """Have the store keep what a session is made of. Raises: StoreUnavailable; ValueError: one of them is gone."""
-    for blob in blobs:
-        await store.put_blob(session_id, blob, ())
+    """Have the store keep what a session is made of. Raises: StoreUnavailable: also where a part is gone meanwhile."""
+    for number, blob in enumerate(blobs, 1):
+        try:
+            await store.put_blob(session_id, blob, ())
+        except ValueError:  # swept away between its copy to the store and this
+            raise StoreUnavailable(
+                f"Part {number:,} of {len(blobs):,} of the context ({blob[:12]}) is in the shared store no more.",
+                "Call the tool again: the context is copied there anew.",
+            ) from None
 
 
 async def _manifest(store: SharedStore, sha256: str) -> tuple[bytes, Manifest]:

@@ -7,14 +7,14 @@ in a manifest (`session/contexts/manifests.py`). Above: `host.py`. Below: `sessi
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from rlm_kernel_mcp.cluster.contexts.placing import placed, used
 from rlm_kernel_mcp.cluster.node.messages import Asked
 from rlm_kernel_mcp.cluster.shared.protocol import SharedStore
 from rlm_kernel_mcp.session.calls.acknowledging import acknowledged
 from rlm_kernel_mcp.session.carrying.durable import Durable
+from rlm_kernel_mcp.shielded import shielded
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.session.callers.caller import Caller
@@ -23,30 +23,46 @@ if TYPE_CHECKING:
     from rlm_kernel_mcp.session.reports import Opened, StepReport
 
 
-def registry_for(asked: Asked, registry: Registry, durable: Durable, shared: SharedStore) -> Registry:
+class Withdrawing(Durable, Protocol):
+    """A node's."""
+
+    async def withdraw(self, session_id: str) -> None:
+        """Drive a session no more that was just opened, and of which nobody has the handle; nor does the store."""
+
+
+def registry_for(asked: Asked, registry: Registry, durable: Withdrawing, shared: SharedStore) -> Registry:
     """The registry that a call is done by."""
     if asked.is_lost:
         return cast("Registry", _OfLostStep(registry, durable))
     if asked.manifest is not None:
-        return cast("Registry", _OfFiles(registry, shared, registry.settings.state_dir, asked.manifest))
+        return cast("Registry", _OfFiles(registry, durable, shared, asked.manifest))
     return registry
 
 
 class _OfFiles:
     """A registry whose contexts are files of a manifest."""
 
-    def __init__(self, registry: Registry, shared: SharedStore, state_dir: Path, manifest: str) -> None:
-        self._registry, self._shared, self._state_dir, self._manifest = registry, shared, state_dir, manifest
+    def __init__(self, registry: Registry, durable: Withdrawing, shared: SharedStore, manifest: str) -> None:
+        self._registry, self._durable, self._shared, self._manifest = registry, durable, shared, manifest
+        self._state_dir = registry.settings.state_dir
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._registry, name)
 
     async def init_context(self, *, options: Options, **given: Any) -> Opened:
-        """As the registry does it."""
+        """As the registry does it. A session whose files the store does not keep is none."""
         blobs = await placed(self._shared, self._state_dir, self._manifest)
         opened = await self._registry.init_context(options=replace(options, manifest=self._manifest), **given)
-        await used(self._shared, opened.session_id, blobs)
+        try:
+            await used(self._shared, opened.session_id, blobs)
+        except BaseException:  # nobody hears of it
+            await shielded(self._withdrawn(opened.session_id), f"the undoing of {opened.session_id}")
+            raise
         return opened
+
+    async def _withdrawn(self, session_id: str) -> None:
+        await self._registry.handles.moves.taken_over(session_id)
+        await self._durable.withdraw(session_id)
 
     async def add_context(self, session_id: str, given: Given, options: Options, caller: Caller | None = None) -> Added:
         """As the registry does it."""

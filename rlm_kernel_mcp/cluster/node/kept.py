@@ -73,6 +73,8 @@ class Kept:
     """Whether it is being released."""
     failed: RlmError | None = None
     """Why the last append failed; it is tried again."""
+    is_refused: bool = False
+    """Whether that is so however often it is tried: nobody waits for it. What comes next may be taken."""
     work: asyncio.Task[None] | None = None
     begins: int = 0
     """Steps that have begun while it was this node's."""
@@ -106,16 +108,26 @@ async def within(seconds: float, what: str, kept: Kept | None = None, *, before_
         raise StoreUnavailable(f"{what}: {why}", AGAIN) from None
 
 
-async def removed(shared: SharedStore, session_id: str, node: str) -> None:
-    """Remove a session that was not opened here: nobody will ever ask for it.
+async def appended(shared: SharedStore, kept: Kept, frames: tuple[Frame, ...]) -> None:
+    """Append frames of a session. Raises: SessionMoved, StoreUnavailable: also where the store never takes them."""
+    try:
+        await shared.append(kept.session_id, kept.epoch, frames)
+        kept.is_refused = False
+    except ValueError as error:
+        kept.is_refused = True
+        raise StoreUnavailable(f"The shared store takes no such part of a session: {error}.", AGAIN) from None
+
+
+async def removed(shared: SharedStore, claim: Claim) -> None:
+    """Remove a session that has nothing in the store, as one that was not opened: nobody will ever ask for it.
 
     One of the same name that is another node's stays. Where the store does not answer a claim stays, to nobody's harm.
     """
     try:
-        if await shared.newest(session_id) == Claim(session_id, 1, node):  # as it was to be opened
-            await shared.remove(session_id)
+        if await shared.newest(claim.session_id) == claim:
+            await shared.remove(claim.session_id)
     except RlmError as error:
-        log.info("session %s, which was not opened, stays in the shared store: %s", session_id, error.message)
+        log.info("session %s, which is empty, stays in the shared store: %s", claim.session_id, error.message)
 
 
 def not_there(progress: Progress) -> str:

@@ -17,8 +17,9 @@ from weakref import WeakValueDictionary
 
 from rlm_kernel_mcp.cluster.contexts.placing import placed
 from rlm_kernel_mcp.cluster.node.carrying import GONE, GONE_WITH_LAG, PART
+from rlm_kernel_mcp.cluster.node.kept import removed
 from rlm_kernel_mcp.cluster.node.replication import RELEASE_S, Replication
-from rlm_kernel_mcp.cluster.shared.protocol import Frame, SharedStore
+from rlm_kernel_mcp.cluster.shared.protocol import Claim, Frame, SharedStore
 from rlm_kernel_mcp.errors import (
     ContextTooLarge,
     InvalidInput,
@@ -92,10 +93,15 @@ class NodeMoves:
             if held > epoch:
                 raise SessionMoved(f"Node {self._node} drives session {safe_text(session_id)} under a newer epoch.")
             if await self._shared.newest(session_id) is None:
-                raise SessionNotFound(f"The cluster has no session {safe_text(session_id)}.")
+                raise _unknown(session_id)
             self._replication.forget(session_id)
             await self._shared.claim(session_id, epoch, self._node)
-            parts = self._parts_of(session_id, epoch)
+            frames = self._shared.read(session_id, epoch)
+            if (first := await _next(frames)) is None:  # it was removed meanwhile, or nobody ever had its handle
+                await self._registry.handles.moves.taken_over(session_id)
+                await removed(self._shared, Claim(session_id, epoch, self._node))
+                raise _unknown(session_id)
+            parts = _parts_of(first, frames)
             try:
                 sent = await self._registry.handles.moves.take_over(session_id, parts, self._gone)
             except (OSError, SessionBusy) as error:
@@ -113,17 +119,6 @@ class NodeMoves:
                 await placed(self._shared, state_dir, manifest)
             except (StoreDamaged, ContextTooLarge, InvalidInput) as error:
                 log.warning("a context of session %s cannot be had here: %s", session_id, error.message)
-
-    def _parts_of(self, session_id: str, epoch: int) -> Iterator[tuple[str, bytes | None]]:
-        """What the store has of a session, for a thread; one part is in memory at a time."""
-        loop, frames = asyncio.get_running_loop(), self._shared.read(session_id, epoch)
-
-        def parts() -> Iterator[tuple[str, bytes | None]]:
-            while (frame := _got(asyncio.run_coroutine_threadsafe(_next(frames), loop))) is not None:
-                if frame.kind == PART:
-                    yield frame.key, frame.body
-
-        return parts()
 
     async def release(self, session_id: str) -> None:
         """Let a session go.
@@ -212,6 +207,24 @@ class NodeMoves:
 
     def _turn(self, session_id: str) -> asyncio.Lock:
         return self._turns.setdefault(session_id, asyncio.Lock())
+
+
+def _unknown(session_id: str) -> SessionNotFound:
+    return SessionNotFound(f"The cluster has no session {safe_text(session_id)}.")
+
+
+def _parts_of(first: Frame, frames: AsyncIterator[Frame]) -> Iterator[tuple[str, bytes | None]]:
+    """What the store has of a session, for a thread; one part is in memory at a time."""
+    loop = asyncio.get_running_loop()
+
+    def parts() -> Iterator[tuple[str, bytes | None]]:
+        frame: Frame | None = first
+        while frame is not None:
+            if frame.kind == PART:
+                yield frame.key, frame.body
+            frame = _got(asyncio.run_coroutine_threadsafe(_next(frames), loop))
+
+    return parts()
 
 
 def _got(coming: Future[Frame | None]) -> Frame | None:

@@ -14,19 +14,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
-from rlm_kernel_mcp.cluster.node.kept import (
-    Kept,
-    Parts,
-    moved_again,
-    not_here,
-    not_there,
-    removed,
-    within,
-)
-from rlm_kernel_mcp.cluster.shared.protocol import SharedStore
+from rlm_kernel_mcp.cluster.node.kept import Kept, Parts, appended, moved_again, not_here, not_there, removed, within
+from rlm_kernel_mcp.cluster.shared.protocol import Claim, SharedStore
 from rlm_kernel_mcp.errors import RlmError, SessionMoved
 from rlm_kernel_mcp.session.carrying.durable import Progress
 from rlm_kernel_mcp.shielded import shielded
@@ -49,7 +41,8 @@ its report is worth more than an error."""
 NEW_EPOCH: Final = 1
 """Of a session that is opened here."""
 OPEN_S: Final = 30.0
-"""How long the opening of a session waits for the store."""
+"""How long the opening of a session waits for the store, for the claim and for the rows."""
+NOT_OPENED: Final = "A session could not be opened: the shared store does not have it yet"
 RELEASE_S: Final = 60.0
 """How long a release waits for values to be in the store."""
 CLOSE_S: Final = 5.0
@@ -161,15 +154,20 @@ class Replication:
             return
         session_id = progress.session_id
         try:
-            async with within(OPEN_S, "A session could not be opened: the shared store does not have it yet"):
+            async with within(OPEN_S, NOT_OPENED):
                 await self._shared.claim(session_id, NEW_EPOCH, self._cluster.node)
-                self.take(session_id, NEW_EPOCH, None)
-                kept = self._sessions[session_id]
+            self.take(session_id, NEW_EPOCH, None)
+            kept = self._sessions[session_id]
+            async with within(OPEN_S, NOT_OPENED, kept):
                 await self._reached(kept, self._want(kept, progress))
         except BaseException:
-            self.forget(session_id)
-            await shielded(removed(self._shared, session_id, self._cluster.node), f"the removal of {session_id}")
+            await shielded(self.withdraw(session_id), f"the removal of {session_id}")
             raise
+
+    async def withdraw(self, session_id: str) -> None:
+        """Drive a session no more that was just opened, and of which nobody has the handle; nor does the store."""
+        self.forget(session_id)
+        await removed(self._shared, Claim(session_id, NEW_EPOCH, self._cluster.node))
 
     async def kept(self, progress: Progress) -> tuple[str, ...]:
         if progress.parent_id:
@@ -235,7 +233,7 @@ class Replication:
     def _want(self, kept: Kept, progress: Progress) -> int:
         """Have what there is by now appended. Its number."""
         kept.wanted += 1
-        kept.progress = progress
+        kept.progress, kept.is_refused = progress, False
         if kept.work is None or kept.work.done():
             kept.work = asyncio.create_task(self._follow(kept), name=f"replication of {kept.session_id}")
         return kept.wanted
@@ -248,8 +246,11 @@ class Replication:
             raise moved_again(kept.moved)
 
     async def _next(self, kept: Kept) -> None:
+        """Raises: SessionMoved; TimeoutError: what is waited for never comes."""
         if kept.moved is not None:
             raise moved_again(kept.moved)
+        if kept.is_refused:
+            raise TimeoutError  # of whoever bounds the wait, which says why
         await kept.news.wait()
 
     async def _follow(self, kept: Kept) -> None:
@@ -285,14 +286,12 @@ class Replication:
         assert progress is not None
         assert parts is not None
         answers = kept.done < number  # else only values that an answer did not wait for
+        within_s, most_mb = FOLLOW_S, FOLLOW_MB
         if answers:
-            within_s = self._cluster.durable_ms / 1000 * VALUES_SHARE
-            new = await parts.added(progress, kept.sent, within_s, self._cluster.durable_mb * MB)
-            await self._shared.append(kept.session_id, kept.epoch, new.frames)
-        else:
-            async with self._following:
-                new = await parts.added(progress, kept.sent, FOLLOW_S, FOLLOW_MB * MB)
-                await self._shared.append(kept.session_id, kept.epoch, new.frames)
+            within_s, most_mb = self._cluster.durable_ms / 1000 * VALUES_SHARE, self._cluster.durable_mb
+        async with nullcontext() if answers else self._following:
+            new = await parts.added(progress, kept.sent, within_s, most_mb * MB)
+            await appended(self._shared, kept, new.frames)
         # What is lacking follows as long as that brings more of it: a value that its kernel does not give never comes.
         comes = answers or new.lacking != kept.lacking or not new.is_all
         kept.sent, kept.lacking, kept.follows = new.sent, new.lacking, bool(new.lacking) and comes

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,30 @@ def test_a_node_adopts_no_session_that_the_cluster_does_not_have(short_dir: Path
                 await one.adopt("s_nobodys", 2)
             with pytest.raises(SessionMoved):
                 await one.step("s_nobodys", "1")
+
+    asyncio.run(main())
+
+
+def test_a_session_that_is_removed_while_a_node_adopts_it_is_unknown_from_then_on(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was damaged for ever before: the claim of an empty session stayed."""
+
+    async def main() -> None:
+        async with here(short_dir, "one", "two") as (one, two):
+            session_id = await one.opened()
+            shared = two.host._shared
+            claim = shared.claim
+
+            async def claimed(*asked: Any) -> None:
+                await shared.remove(session_id)
+                await claim(*asked)
+
+            monkeypatch.setattr(shared, "claim", claimed)
+            with pytest.raises(SessionNotFound):
+                await two.adopt(session_id, 2)
+            assert await shared.sessions() == []
+            assert two.host.held == ()
 
     asyncio.run(main())
 

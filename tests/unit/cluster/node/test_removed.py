@@ -16,7 +16,7 @@ def test_a_session_of_another_node_is_not_removed(tmp_path: Path) -> None:
         await store.claim("s_theirs", 1, "theirs")
         await store.claim("s_ours", 1, "ours")
         for session_id in ("s_theirs", "s_ours", "s_nobodys"):
-            await removed(store, session_id, "ours")
+            await removed(store, Claim(session_id, 1, "ours"))
         assert await store.sessions() == [Claim("s_theirs", 1, "theirs")]
         await store.close()
 

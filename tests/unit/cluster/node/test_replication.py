@@ -38,6 +38,7 @@ class MadeUp:
     halves: int = 0
     """How often there are more rows than go at once."""
     fails: int = 0
+    key: str = "row"
     held: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[float, int]] = field(default_factory=list)
 
@@ -53,7 +54,7 @@ class MadeUp:
         number = (sent or 0) + 1
         is_all, self.halves = self.halves == 0, max(0, self.halves - 1)
         lacking = self.lacking.pop(0) if self.lacking else ()
-        return New((Frame(1, f"row:{number}", b"row"),), number, lacking, is_all)
+        return New((Frame(1, f"{self.key}:{number}", b"row"),), number, lacking, is_all)
 
 
 @dataclass
@@ -154,6 +155,34 @@ def test_a_record_that_cannot_be_read_here_is_no_answer_and_is_tried_again(
             assert "by its step 7" in refused.value.message
             await until(lambda: not one.replication._sessions[SESSION].is_behind)
             assert await one.rows() == 2
+
+    asyncio.run(main())
+
+
+def test_what_the_store_never_takes_is_said_at_once_with_its_size(tmp_path: Path) -> None:
+    """Nothing but the time that the wait had taken was said before."""
+
+    async def main() -> None:
+        async with node(tmp_path) as one:
+            await one.replication.opened(progress(0))
+            one.parts.key = "k" * 2_000
+            with pytest.raises(StoreUnavailable, match="a key has 2,002 characters, and may have 1 to 1,024"):
+                await one.replication.kept(progress())
+            one.parts.key = "row"
+            assert await one.replication.kept(progress(2)) == ()
+            assert await one.rows() == 2
+
+    asyncio.run(main())
+
+
+def test_an_opening_that_the_store_never_takes_is_said_at_once_with_its_size(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with node(tmp_path) as one:
+            one.parts.key = "k" * 2_000
+            with pytest.raises(StoreUnavailable, match="a key has 2,002 characters"):
+                await one.replication.opened(progress(0))
+            assert one.replication.held == ()
+            assert await one.store.sessions() == []
 
     asyncio.run(main())
 
