@@ -176,6 +176,7 @@ class NodeHost:
             policy=parts.walls.policy,
             contexts=sorted(one for one in had if one)[:CONTEXTS_MAX],
             draining=parts.moves.is_draining,
+            staying=parts.moves.staying,
             pid=os.getpid(),
         ).text()
 

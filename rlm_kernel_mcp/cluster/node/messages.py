@@ -73,6 +73,8 @@ class Load(Message):
     contexts: Sequence[str] = ()
     """Hashes of the manifests and texts that it has, 1,000 at most."""
     draining: bool = False
+    staying: Mapping[str, str] = field(default_factory=dict)
+    """While it is drained: sessions that it has not let go of, 20 at most, and why."""
     pid: int = 0
 
 

@@ -12,6 +12,8 @@ import json
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -49,6 +51,10 @@ AT_ONCE: Final = 8
 LOOK_S: Final = 0.25
 """Between two looks of a drain for sessions whose steps have ended."""
 END_S: Final = 60.0
+FIRST_S: Final = 30.0
+"""How long whoever has it drained waits for what can go at once."""
+STAYING_MAX: Final = 20
+"""Sessions of which a node that is drained says why it still has them."""
 IDLE_LOOK_S: Final = 30.0
 """Between two looks for sessions that nobody uses."""
 
@@ -65,11 +71,20 @@ class NodeMoves:
         """A lock for each session that comes or goes."""
         self._tasks = set[asyncio.Task[None]]()
         self._drain: asyncio.Task[None] | None = None
+        self._why = dict[str, str]()
+        """Of sessions that could not be released the last time: why."""
 
     @property
     def is_draining(self) -> bool:
         """Whether it takes no session more."""
         return self._drain is not None
+
+    @property
+    def staying(self) -> dict[str, str]:
+        """Of a node that is drained: which sessions it still has, some of them, and why."""
+        held = self._replication.held if self.is_draining else ()
+        known = ((one, self._why.get(one) or self._replication.problem(one)) for one in held)
+        return dict(islice(((one, why) for one, why in known if why), STAYING_MAX))
 
     async def close(self) -> None:
         """Begin nothing more."""
@@ -150,7 +165,9 @@ class NodeMoves:
             first = asyncio.Event()
             self._drain = asyncio.create_task(self._drained(first), name="drain of a node")
             self._first = first
-        await self._first.wait()
+        with suppress(TimeoutError):  # the store does not answer, or some kernel does not end
+            async with asyncio.timeout(FIRST_S):
+                await self._first.wait()
 
     async def _drained(self, first: asyncio.Event) -> None:
         room = asyncio.Semaphore(AT_ONCE)
@@ -170,9 +187,12 @@ class NodeMoves:
         try:
             await self.release(session_id)
         except SessionMoved:
-            pass  # it has gone in another way
+            self._why.pop(session_id, None)  # it has gone in another way
         except RlmError as error:
+            self._why[session_id] = error.message
             log.info("session %s stays for now: %s", session_id, error.message)
+        else:
+            self._why.pop(session_id, None)
 
     def watch(self, idle_timeout_s: float) -> None:
         """From now on, release what nobody has asked for in so long: it is in the store, and room is short here."""

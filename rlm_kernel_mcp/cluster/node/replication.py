@@ -54,12 +54,7 @@ BEGUN_S: Final = 0.05
 class Replication:
     """The sessions of one node, as others can have them. `Durable` of `session/carrying/durable.py`."""
 
-    def __init__(
-        self,
-        cluster: ClusterSettings,
-        shared: SharedStore,
-        on_moved: Callable[[str], object],
-    ) -> None:
+    def __init__(self, cluster: ClusterSettings, shared: SharedStore, on_moved: Callable[[str], object]) -> None:
         """`on_moved`: is told of a session that another node has taken over, once. `parts` is set before any comes."""
         self._cluster, self._shared, self._on_moved = cluster, shared, on_moved
         self.parts: Parts | None = None
@@ -87,6 +82,11 @@ class Replication:
         """Whether another node has taken over a session that was driven here, and is not forgotten yet."""
         kept = self._sessions.get(session_id)
         return kept is not None and kept.moved is not None
+
+    def problem(self, session_id: str) -> str:
+        """Why the store does not have all of a session; empty: nothing has failed."""
+        kept = self._sessions.get(session_id)
+        return "" if kept is None or kept.failed is None else kept.failed.message
 
     def require(self, session_id: str) -> None:
         kept = self._sessions.get(session_id)

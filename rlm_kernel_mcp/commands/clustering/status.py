@@ -12,10 +12,12 @@ import sys
 from collections.abc import Mapping
 
 from rlm_kernel_mcp.cluster.joining import joined
+from rlm_kernel_mcp.cluster.node.messages import Load
 from rlm_kernel_mcp.commands.clustering.looks import looked_at, table, told
 from rlm_kernel_mcp.errors import InvalidInput
 from rlm_kernel_mcp.settings import Settings
 from rlm_kernel_mcp.shielded import shielded
+from rlm_kernel_mcp.text.safe_text import safe_text
 
 
 def status(settings: Settings, environ: Mapping[str, str], address: str, *, as_json: bool) -> int:
@@ -44,7 +46,7 @@ async def _status(settings: Settings, environ: Mapping[str, str], address: str, 
 
 
 def drain(settings: Settings, environ: Mapping[str, str], node: str, address: str, *, as_json: bool) -> int:
-    """Have a node let its sessions go; 1 where some of them are still at work there.
+    """Have a node let its sessions go; 1 where some of them are still there.
 
     Raises:
         InvalidInput: there is no such node. NodeLost: it does not answer.
@@ -65,11 +67,21 @@ async def _drain(settings: Settings, environ: Mapping[str, str], name: str, addr
         looks, claims = await looked_at(cluster)
     finally:
         await shielded(cluster.close(), "the end of a look at a cluster")
-    left = next((look.load.sessions for look in looks if look.name == name and look.load is not None), 0)
+    load = next((look.load for look in looks if look.name == name), None)
+    left = 0 if load is None else load.sessions
     if as_json:
         print(json.dumps(told(cluster, looks, claims) | {"drained": name, "sessions_left": left}))
-    elif left:
-        print(f"{name} takes no more sessions; {left} still have a step running there, and go when it ends.")
     else:
-        print(f"{name} takes no more sessions, and has none; its machine may be stopped.")
+        print("\n".join(drained(name, load)))
     return 1 if left else 0
+
+
+def drained(name: str, load: Load | None) -> list[str]:
+    """What a person is told of a node that was told to empty itself."""
+    if load is None or not load.sessions:
+        return [f"{name} takes no more sessions, and has none; its machine may be stopped."]
+    left, staying = load.sessions, load.staying
+    has = "1 is still there, and goes" if left == 1 else f"{left:,} are still there, and go"
+    lines = [f"{name} takes no more sessions; {has} as soon as what keeps {'it' if left == 1 else 'them'} ends:"]
+    lines += [f"  {safe_text(session_id)}: {safe_text(why)}" for session_id, why in staying.items()]
+    return [*lines, f"  and {left - len(staying):,} more"] if left > len(staying) else lines

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from rlm_kernel_mcp.cluster.node.host import NodeHost
 from rlm_kernel_mcp.cluster.node.messages import Answer, Asked, Calling, Load
+from rlm_kernel_mcp.cluster.node.moves import NodeMoves
 from rlm_kernel_mcp.cluster.shared.opening import open_store
 from rlm_kernel_mcp.doors.wire.messages import error_heard
 from rlm_kernel_mcp.errors import NodeLost
@@ -192,6 +193,12 @@ class NodeHere(Asking):
         """Its own, to look at what no router sees."""
         assert self.host._parts is not None
         return self.host._parts.registry
+
+    @property
+    def moves(self) -> NodeMoves:
+        """How sessions come and go there."""
+        assert self.host._parts is not None
+        return self.host._parts.moves
 
     async def let_nothing_follow(self) -> None:
         """From now on, no value comes to the store that an answer did not wait for."""

@@ -25,7 +25,10 @@ def test_a_node_is_drained_as_its_steps_end(short_dir: Path) -> None:
             await old.data("rlm_run_repl", session_id=busy, code="y = 2\nwhile True: pass", wait_ms=0)
             await old.host.drain()
             assert old.host.held == (busy,)
-            assert (await old.fullness()).draining
+            fullness = await old.fullness()
+            assert fullness.draining
+            assert list(fullness.staying) == [busy]
+            assert "Step 1 of session" in fullness.staying[busy]
             with pytest.raises(NoRoom):
                 await old.opened()
             with pytest.raises(SessionMoved):
@@ -37,6 +40,23 @@ def test_a_node_is_drained_as_its_steps_end(short_dir: Path) -> None:
             await asyncio.gather(new.adopt(idle, 2), new.adopt(busy, 2))
             assert (await new.step(idle, "x"))["result"] == "1"
             assert (await new.step(busy, "y"))["result"] == "2"
+
+    asyncio.run(main())
+
+
+def test_a_node_that_is_drained_says_so_where_the_store_does_not_take_a_session(short_dir: Path) -> None:
+    async def main() -> None:
+        async with here(short_dir, "old", RLM_CLUSTER_DURABILITY="lag") as (old,):
+            session_id = await old.opened()
+            old.faults.errno = errno.ENOSPC
+            await old.step(session_id, "x = 1")
+            drain = asyncio.create_task(old.host.drain())
+            await until(lambda: old.moves.staying != {})
+            assert "is full" in (await old.fullness()).staying[session_id]
+            old.faults.errno = 0
+            await drain
+            await until(lambda: not old.host.held)
+            assert (await old.fullness()).staying == {}
 
     asyncio.run(main())
 
