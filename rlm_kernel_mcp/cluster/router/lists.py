@@ -7,7 +7,9 @@ not: what a node lists (`session/listing.py`). Above: `routed.py`. Below: `way.p
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
@@ -33,6 +35,8 @@ class _Found:
     omitted: int = 0
     """How many it has behind these."""
     note: str | None = None
+    driven: int | None = None
+    """How many sessions it drives; None: it does not say."""
 
 
 async def listed(way: Way, state: str, limit: int, offset: int, calling: Calling) -> SessionList:
@@ -53,6 +57,8 @@ async def listed(way: Way, state: str, limit: int, offset: int, calling: Calling
 
 async def _of_node(way: Way, name: str, node: Node, state: str, wanted: int, calling: Calling) -> _Found:
     found = _Found([])
+    with suppress(RlmError):
+        found.driven = await way.router.driven_by(name, node)
     while True:
         asked = Asked({"state": state, "limit": min(PAGE, wanted - len(found.rows)), "offset": found.passed})
         try:
@@ -83,5 +89,12 @@ def _note(found: Mapping[str, _Found], claims: Mapping[str, Claim], nodes: Mappi
         said.append(
             f"{counted(lost, 'session')} of nodes that are gone {'is' if lost == 1 else 'are'} not listed: each comes "
             "back, with its values, when its handle is used."
+        )
+    of_nodes = Counter(claim.node for claim in claims.values())
+    let_go = sum(max(0, of_nodes[name] - one.driven) for name, one in found.items() if one.driven is not None)
+    if let_go:
+        said.append(
+            f"{counted(let_go, 'session')} {'is' if let_go == 1 else 'are'} in the shared store alone just now, and "
+            "not listed: each is there again when its handle is used."
         )
     return " ".join(said) or None

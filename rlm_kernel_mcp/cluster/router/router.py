@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Final
 from weakref import WeakValueDictionary
 
-from rlm_kernel_mcp.cluster.node.messages import Answer, Asked, Calling
+from rlm_kernel_mcp.cluster.node.messages import Answer, Asked, Calling, Load
 from rlm_kernel_mcp.cluster.router.looks import Looks
 from rlm_kernel_mcp.cluster.router.placement import Placement
 from rlm_kernel_mcp.cluster.router.protocol import Node
@@ -69,6 +69,10 @@ class Router:
     async def asked_of(self, name: str, node: Node, verb: str, asked: Asked, calling: Calling) -> Answer:
         """The answer of one node to what is no session's. Raises: NodeLost."""
         return Answer(await self._looks.answer(name, node, node.call(verb, asked.text(), calling.text())))
+
+    async def driven_by(self, name: str, node: Node) -> int:
+        """How many sessions a node drives just now. Raises: NodeLost."""
+        return Load.of(await self._looks.answer(name, node, node.load())).sessions
 
     async def close(self) -> None:
         """Ask no node any more. Nothing is lost by that."""

@@ -41,7 +41,7 @@ def cluster_of(**nodes: dict[str, int]) -> FakeCluster:
     cluster = FakeCluster.of(*[1_024] * len(nodes))
     loads = [node.load_now for node in cluster.nodes.values()]
     cluster.nodes = {
-        name: ListingNode(name, cluster.store, load, at_s=at_s)
+        name: ListingNode(name, cluster.store, load, dict.fromkeys(at_s, 1), at_s=at_s)
         for (name, at_s), load in zip(nodes.items(), loads, strict=True)
     }
     for name, at_s in nodes.items():
@@ -92,4 +92,15 @@ async def test_what_is_not_listed_is_said() -> None:
     assert found.note == (
         "n2 does not say which sessions it has: Its disk does not answer. 2 sessions of nodes that are gone are not "
         "listed: each comes back, with its values, when its handle is used."
+    )
+
+
+async def test_those_that_a_node_has_let_go_of_are_counted() -> None:
+    cluster = cluster_of(n0={"a": 9, "b": 8}, n1={"c": 1})
+    assert (await page(cluster)).note is None
+    for session_id in ("d", "e"):
+        cluster.store.claim(session_id, 1, "n1")  # and its node has it neither in its record nor in memory
+    assert (await page(cluster)).note == (
+        "2 sessions are in the shared store alone just now, and not listed: each is there again when its handle is "
+        "used."
     )
