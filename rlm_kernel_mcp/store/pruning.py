@@ -26,6 +26,8 @@ from rlm_kernel_mcp.store.session_lock import SessionLock, sweep_locks, take_loc
 from rlm_kernel_mcp.units import MB
 
 DAY_S: Final = 86_400
+MAX_AGE_DAYS: Final = 30
+"""Sessions that nobody has used for so long are removed."""
 # Small transactions: a server that wants to write waits for each of them.
 _EVENTS_AT_ONCE: Final = 64
 _PAGES_AT_ONCE: Final = 2_000

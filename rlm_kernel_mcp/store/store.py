@@ -50,7 +50,7 @@ from rlm_kernel_mcp.store.database.records import (
 from rlm_kernel_mcp.store.database.rows import Rows
 from rlm_kernel_mcp.store.database.schema import nothing, together
 from rlm_kernel_mcp.store.long_answers import PagedText
-from rlm_kernel_mcp.store.pruning import Pruning
+from rlm_kernel_mcp.store.pruning import MAX_AGE_DAYS, Pruning
 from rlm_kernel_mcp.store.reading import Reading
 from rlm_kernel_mcp.store.session_lock import SessionLock, holder_of, take_lock
 from rlm_kernel_mcp.store.text_budget import cut_to_bytes, fit, size_of
@@ -236,7 +236,7 @@ class Store(Reading):
         """Set a damaged file aside that was too large to be looked through when it was opened. Takes a while."""
         self._database.check(above_bytes=CHECKED_AT_OPEN_BYTES)
 
-    def prune(self, now_iso: str, max_age_days: float = 30, max_total_mb: float = 2048) -> None:
+    def prune(self, now_iso: str, max_age_days: float = MAX_AGE_DAYS, max_total_mb: float = 2048) -> None:
         """Remove sessions unused for longer than `max_age_days`, then the oldest until the rest is small enough.
 
         Never one that is live in this or another process. Waits for the disk: run it in a worker thread.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from rlm_kernel_mcp.cluster.node.asked import registry_for
 from rlm_kernel_mcp.cluster.node.calls import OF_THE_RECORD, OPENS, RUNS, NodeCalls
 from rlm_kernel_mcp.cluster.node.carrying import Carrying
+from rlm_kernel_mcp.cluster.node.forgetting import Forgetting
 from rlm_kernel_mcp.cluster.node.fullness import Memory, Walls, walls_of
 from rlm_kernel_mcp.cluster.node.messages import Answer, Asked, Calling, Load
 from rlm_kernel_mcp.cluster.node.moves import NodeMoves
@@ -112,7 +113,11 @@ class NodeHost:
             await carrying.begin()
             moves = NodeMoves(self._cluster, registry, replication, self._shared)
             ends.push_async_callback(moves.close)
-            moves.watch(self._settings.idle_timeout_s)
+            idle_s = self._settings.idle_timeout_s
+            moves.watch(idle_s)
+            forgetting = Forgetting(name, idle_s, self._shared, lambda one: replication.epoch_of(one) > 0)
+            ends.push_async_callback(forgetting.close)
+            forgetting.begin()
             self._parts = _Open(registry, moves, replication, walls, slots)
             self._ends = ends.pop_all()
 

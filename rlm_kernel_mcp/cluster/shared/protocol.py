@@ -70,6 +70,21 @@ class Swept:
     blobs: int
 
 
+class Judge(Protocol):
+    """Says which sessions nobody needs any more. It is asked in a thread."""
+
+    key: str
+    """Of the frame that it goes by."""
+
+    def may_go(self, claim: Claim) -> bool:
+        """Whether a session is to be looked at. It is asked of the newest claim of each, before anything is read."""
+        ...
+
+    def goes(self, claim: Claim, body: bytes) -> bool:
+        """Whether it is to be removed, by the newest of these frames."""
+        ...
+
+
 class SharedStore(Protocol):
     """One process's way to the store. Its methods belong to one event loop, and none waits without a bound.
 
@@ -136,6 +151,14 @@ class SharedStore(Protocol):
 
     async def remove(self, session_id: str) -> None:
         """Forget a session, whoever has it: that one's next append raises SessionMoved. Of none this does nothing."""
+        ...
+
+    async def forget(self, node: str, judge: Judge) -> list[str]:
+        """Remove sessions that nobody needs; a bounded number at a time. Returns which.
+
+        A frame is first read beside whoever drives the session, and may be older than what was acknowledged: so the
+        judge is asked once more when nobody can append any more. Whoever claims the session meanwhile keeps it.
+        """
         ...
 
     async def room(self) -> Room: ...

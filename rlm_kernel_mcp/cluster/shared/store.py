@@ -29,9 +29,9 @@ from rlm_kernel_mcp.cluster.shared.places.medium import (
     is_session_name,
     session_name,
 )
-from rlm_kernel_mcp.cluster.shared.protocol import Claim, FaultPoints, Frame, Room, Swept
+from rlm_kernel_mcp.cluster.shared.protocol import Claim, FaultPoints, Frame, Judge, Room, Swept
 from rlm_kernel_mcp.cluster.shared.scanning import Scans
-from rlm_kernel_mcp.cluster.shared.sweeping import swept
+from rlm_kernel_mcp.cluster.shared.sweeping import Forgetting, public, swept
 from rlm_kernel_mcp.cluster.shared.troubles import too_slow, unavailable
 from rlm_kernel_mcp.errors import RlmError, SessionMoved, StoreDamaged
 from rlm_kernel_mcp.units import MB
@@ -97,14 +97,14 @@ class Store:
         if claims and not self._medium.is_own(claims[-1]):  # sealed: there is a newer one, which is not shown yet
             self._medium.refresh(session_id)
             claims = self._medium.claims(session_id)
-        return _public(claims[-1]) if claims else None
+        return public(claims[-1]) if claims else None
 
     async def sessions(self) -> list[Claim]:
         return await self._done(self._sessions, "the list of sessions", self._long_s)
 
     def _sessions(self) -> list[Claim]:
         claims = (self._medium.claims(session_id) for session_id in self._medium.sessions())
-        return [_public(of_one[-1]) for of_one in claims if of_one]
+        return [public(of_one[-1]) for of_one in claims if of_one]
 
     async def append(self, session_id: str, epoch: int, frames: Sequence[Frame]) -> None:
         checked(frames)
@@ -175,6 +175,10 @@ class Store:
             self._medium.seal(claim)
             self._medium.drop_claim(claim)
         self._medium.drop_session(session_id)
+
+    async def forget(self, node: str, judge: Judge) -> list[str]:
+        forgetting = Forgetting(self._medium, self._scans, node, judge)
+        return await self._done(forgetting.forgotten, "the removal of sessions that nobody needs", self._long_s)
 
     async def room(self) -> Room:
         free = await self._done(self._medium.free_bytes, "the question for free room")
@@ -261,7 +265,3 @@ class Store:
         asked = asyncio.wrap_future(self._pool.submit(self._medium.free_bytes))
         await asyncio.wait({asked}, timeout=FREE_S)
         return asked.result() if asked.done() and asked.exception() is None else None
-
-
-def _public(claim: Claimed) -> Claim:
-    return Claim(claim.session_id, claim.epoch, claim.node)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlm_kernel_mcp.cluster.node.forgetting import Forgetting
 from rlm_kernel_mcp.errors import NoRoom, SessionBusy, SessionMoved, SessionNotFound
 from tests.cluster.node.nodes import here
 from tests.sessions import until
@@ -144,6 +146,26 @@ def test_a_session_that_is_removed_while_a_node_adopts_it_is_unknown_from_then_o
                 await two.adopt(session_id, 2)
             assert await shared.sessions() == []
             assert two.host.held == ()
+
+    asyncio.run(main())
+
+
+def test_a_session_that_nobody_uses_any_more_leaves_the_shared_store(short_dir: Path) -> None:
+    """By the row that a node writes, after a release, and after 30 days."""
+
+    async def main() -> None:
+        async with here(short_dir, "one") as (one,):
+            old, driven = await one.opened(), await one.opened()
+            await one.data("rlm_finalize", session_id=old, final_text="the answer")
+            await one.release(old)
+            later = datetime.now(UTC) + timedelta(days=30, seconds=1)
+            is_driven = one.host.held.__contains__
+            forgetting = Forgetting("one", 3_600, one.host._shared, is_driven, later.isoformat)
+            assert await forgetting.once() == []
+            assert await forgetting.once() == [old]
+            with pytest.raises(SessionNotFound):
+                await one.adopt(old, 2)
+            assert (await one.step(driven, "1"))["status"] == "ok"
 
     asyncio.run(main())
 
