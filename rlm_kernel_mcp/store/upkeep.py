@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from rlm_kernel_mcp.store.store import Store
 EVERY_S: Final = 50.0
 """Between two runs, so that what is too old or too much is gone within a minute."""
 
+COPY_DAYS: Final = 36_500.0
+"""Sessions of a node of a cluster are removed as they leave it, and never for their age."""
 JUMP: Final = timedelta(days=1)
 """How far the system's clock may run ahead of this server's own; beyond that, somebody has set it."""
 
@@ -62,12 +65,16 @@ class PruningClock:
 
 
 async def keep_up(store: Store, every_s: float = EVERY_S) -> None:
-    """Look the store through if it was too large for that when it was opened; then prune it again and again."""
+    """Look the store through if it was too large for that when it was opened; then prune it again and again.
+
+    Of a store that others follow no session is removed for its age or its size: they would look for it here.
+    """
     clock, loop = PruningClock(), asyncio.get_running_loop()
     await loop.run_in_executor(_threads, store.look_through)
     while True:
         try:
-            await loop.run_in_executor(_threads, store.prune, clock.now_iso())
+            bounds = (COPY_DAYS, math.inf) if store.following.has_begun else ()
+            await loop.run_in_executor(_threads, store.prune, clock.now_iso(), *bounds)
         except (OSError, *FAILURES) as error:
             log.warning("the session store could not be pruned: %s", explain_error(error))
         await asyncio.sleep(every_s)

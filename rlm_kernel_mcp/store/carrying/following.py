@@ -82,9 +82,12 @@ class Following:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._looks = 0
+        self.has_begun = False
+        """Whether others are to have the sessions of this store: then it is a copy, and they say what is removed."""
 
     def begin(self) -> None:
         """From now on, note what changes."""
+        self.has_begun = True
         self._database.write(_note)
 
     def changed(self, session_id: str, mark: Mark) -> ChangedRows:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,4 +87,32 @@ def test_a_server_s_end_does_not_wait_until_a_large_store_is_looked_through(
     assert not ended.is_set()
     wanted.set()
     assert ended.wait(WAIT_S)
+    store.close()
+
+
+@pytest.mark.parametrize(("is_followed", "left"), [(False, []), (True, ["s_old"])])
+def test_what_others_are_to_have_goes_neither_for_its_age_nor_for_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_followed: bool, left: list[str]
+) -> None:
+    """A node said of a session that it had that there is none, once its own disk had more than 2 GB of values."""
+    pruned, prune = threading.Event(), Store.prune
+
+    def noted(store: Store, *bounds: Any) -> None:
+        prune(store, *bounds)
+        pruned.set()
+
+    async def one_run() -> None:
+        upkeep = asyncio.ensure_future(keep_up(store))
+        await until(pruned.is_set)
+        upkeep.cancel()
+
+    monkeypatch.setattr(Store, "prune", noted)
+    store = Store.open(tmp_path)
+    store.add_session(SessionRecord("s_old", "2020-01-01T00:00:00Z", "text", "idle"))
+    store.close()
+    store = Store.open(tmp_path)
+    if is_followed:
+        store.following.begin()
+    asyncio.run(one_run())
+    assert [found.session_id for found in store.sessions()] == left
     store.close()
