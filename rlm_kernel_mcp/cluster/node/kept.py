@@ -66,6 +66,8 @@ class Kept:
     """Number of the last answer that wants what there is by then."""
     done: int = 0
     """And up to which one the rows are durable."""
+    told: int = 0
+    """The same as `wanted`, of answers alone: it is wanted too as a step begins."""
     progress: Progress | None = None
     lacking: tuple[str, ...] = ()
     moved: SessionMoved | None = None

@@ -103,10 +103,9 @@ class Replication:
 
     def begun(self, session_id: str) -> None:
         """Have the store know of a step that takes a while; of a short one its end comes as soon, and is enough."""
-        kept = self._sessions.get(session_id)
-        if kept is None or kept.moved is not None:
+        if (kept := self._sessions.get(session_id)) is None:
             return
-        kept.begins += 1
+        kept.begins += 1  # where it has moved since, too: its code is about to run
 
         def tell() -> None:
             progress = kept.progress or (self.parts and self.parts.progress(session_id))
@@ -174,8 +173,8 @@ class Replication:
             return ()
         self.require(progress.session_id)
         kept = self._sessions[progress.session_id]
-        before = kept.wanted
         number = self._want(kept, progress)
+        before, kept.told = kept.told, number
         if self._cluster.waits:
             await self._rows_there(kept, number, progress)
             return kept.lacking

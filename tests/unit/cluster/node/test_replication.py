@@ -233,6 +233,25 @@ def test_with_lag_an_answer_waits_for_the_one_before_and_looks_who_has_the_sessi
     asyncio.run(main())
 
 
+def test_with_lag_a_step_does_not_wait_until_the_store_knows_that_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEGUN_S", 0.0)
+    monkeypatch.setattr(module, "LATE_S", 0.0)
+
+    async def main() -> None:
+        async with node(tmp_path, durability="lag", durable_ms=1) as one:
+            await one.replication.opened(progress(0))
+            one.parts.held.clear()
+            one.replication.begun(SESSION)
+            await until(lambda: one.replication._sessions[SESSION].is_behind)
+            assert await one.replication.kept(progress(1)) == ()
+            with pytest.raises(StoreUnavailable):  # one step is on this node alone by now
+                await one.replication.kept(progress(2))
+
+    asyncio.run(main())
+
+
 def test_a_session_that_is_forgotten_keeps_nobody_waiting(tmp_path: Path) -> None:
     async def main() -> None:
         async with node(tmp_path) as one:
@@ -274,6 +293,22 @@ def test_the_first_step_after_an_adoption_is_told_while_it_runs_too(
             one.replication.begun(SESSION)
             await until(lambda: len(one.parts.asked) == 1)
             assert await one.replication.kept(progress(1)) == ()
+
+    asyncio.run(main())
+
+
+def test_a_step_counts_as_begun_also_where_its_session_has_just_moved(tmp_path: Path) -> None:
+    """Else whoever asked for it would be told that nothing was done, and have it run once more elsewhere."""
+
+    async def main() -> None:
+        async with node(tmp_path) as one, node(tmp_path, "two") as two:
+            await one.replication.opened(progress(0))
+            kept = one.replication.driven(SESSION)
+            await two.store.claim(SESSION, 2, "two")
+            with pytest.raises(SessionMoved):
+                await one.replication.kept(progress())
+            one.replication.begun(SESSION)
+            assert kept.begins == 1
 
     asyncio.run(main())
 
