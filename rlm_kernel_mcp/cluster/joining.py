@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rlm_kernel_mcp.cluster.place import ClusterPlace, found_place, tell_ray
-from rlm_kernel_mcp.errors import InvalidInput
+from rlm_kernel_mcp.errors import ClusterUnavailable, InvalidInput
 
 if TYPE_CHECKING:
     from rlm_kernel_mcp.cluster.ray_actors import RayNodes
@@ -65,6 +65,9 @@ async def joined(where: str, environ: Mapping[str, str], state_dir: Path) -> Joi
     tell_ray(place)
     from rlm_kernel_mcp.cluster.ray_actors import RayNodes, connect
 
-    await asyncio.wait_for(asyncio.to_thread(connect, place), WITHIN_S)
-    nodes = await asyncio.wait_for(asyncio.to_thread(RayNodes.of_cluster), WITHIN_S)
+    try:
+        await asyncio.wait_for(asyncio.to_thread(connect, place), WITHIN_S)
+        nodes = await asyncio.wait_for(asyncio.to_thread(RayNodes.of_cluster), WITHIN_S)
+    except TimeoutError:
+        raise ClusterUnavailable(f"The cluster at {place.address} did not answer within {WITHIN_S:g} s.") from None
     return Joined(place, nodes, nodes.facts.store)

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from rlm_kernel_mcp.cluster.node.messages import Load
 from rlm_kernel_mcp.cluster.router.placement import Placement
 from rlm_kernel_mcp.cluster.router.protocol import Node, Nodes
-from rlm_kernel_mcp.errors import NodeLost, RlmError
+from rlm_kernel_mcp.errors import ClusterUnavailable, NodeLost, RlmError
 
 T = TypeVar("T")
 
@@ -118,8 +118,11 @@ class Looks:
             await asyncio.wait(asking)
 
     async def _found(self) -> Mapping[str, Node]:
-        async with asyncio.timeout(PRESENT_S):
-            return await self._nodes.present()
+        try:
+            async with asyncio.timeout(PRESENT_S):
+                return await self._nodes.present()
+        except TimeoutError:
+            raise ClusterUnavailable(f"The cluster did not say within {PRESENT_S:g} s which nodes there are.") from None
 
     def _ask(self, name: str, node: Node) -> asyncio.Task[None]:
         """Ask a node how full it is, once at a time."""

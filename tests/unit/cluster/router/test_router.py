@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
 import pytest
 
-from rlm_kernel_mcp.errors import InternalError, KernelDied, NoRoom, SessionBusy, SessionNotFound
+from rlm_kernel_mcp.cluster.router import looks
+from rlm_kernel_mcp.cluster.router.protocol import Node
+from rlm_kernel_mcp.errors import (
+    ClusterUnavailable,
+    InternalError,
+    KernelDied,
+    NoRoom,
+    SessionBusy,
+    SessionNotFound,
+)
 from tests.sessions import WAIT_S
 from tests.unit.cluster.router.fake_cluster import SESSION_MB, FakeCluster, FakeNode, opened, said
 
@@ -97,6 +107,21 @@ async def test_a_node_that_refuses_a_session_is_not_the_last() -> None:
     cluster = FakeCluster.of(9_999, 1_024)
     cluster.nodes["n0"].refuses = NoRoom("It is full by its own count.")
     assert await opened(cluster.router(), "s_1") == "n1 ok"
+
+
+async def test_a_cluster_that_does_not_say_which_nodes_there_are_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(looks, "PRESENT_S", 0.05)
+    cluster = FakeCluster.of(1_024)
+
+    async def says_nothing() -> Mapping[str, Node]:
+        never: asyncio.Future[Mapping[str, Node]] = asyncio.get_running_loop().create_future()
+        return await never
+
+    monkeypatch.setattr(cluster, "present", says_nothing)
+    with pytest.raises(ClusterUnavailable, match=r"within 0\.05 s which nodes"):
+        await opened(cluster.router(), "s_1")
 
 
 async def test_what_is_refused_in_a_call_is_its_answer() -> None:
