@@ -24,6 +24,7 @@ KEPT = (
     "RLM_HOST_DIR",
     "RLM_HOST_IDLE_S",
     "RLM_CLUSTER",
+    "RAY_AUTH_TOKEN_PATH",
 )
 """What a host has of the environment of the client that was first. All else comes from each client itself."""
 

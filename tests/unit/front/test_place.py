@@ -48,8 +48,8 @@ def test_each_cluster_has_a_host_of_its_own_and_none_is_that_of_this_machine() -
 
 
 def test_a_host_is_told_of_which_cluster_it_is() -> None:
-    """It finds its own place by its environment, as its fronts do by theirs."""
-    assert "RLM_CLUSTER" in front.ours("starting")["KEPT"]
+    """It finds its own place by its environment, as its fronts do by theirs; and which file has its token."""
+    assert {"RLM_CLUSTER", "RAY_AUTH_TOKEN_PATH"} <= {*front.ours("starting")["KEPT"]}
 
 
 def test_another_directory_of_the_records_has_another_host() -> None:
