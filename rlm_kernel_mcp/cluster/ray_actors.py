@@ -248,8 +248,12 @@ def connect(place: ClusterPlace) -> None:
             raise ClusterUnavailable(f"No cluster answers at {place.address}: {str(error)[:200]}") from error
         # Ray prints what its machines say, the log of a lost one too, and a program's stdout is its own.
         worker.print_to_stdstream = lambda said, **_: log.info("Ray says: %.2000s", said.get("lines"))
+        try:
+            _require_token(place)
+        except BaseException:
+            ray.shutdown()
+            raise
         _connected.append(place)
-        _require_token(place)
 
 
 def disconnect() -> None:
@@ -260,16 +264,13 @@ def disconnect() -> None:
 
 
 def _require_token(place: ClusterPlace) -> None:
-    """Leave a cluster that takes anybody, unless nobody but this machine gets to it. Raises: InvalidInput."""
+    """Raises: InvalidInput: the cluster takes anybody, and others than this machine get to it."""
     addresses = {str(row["NodeManagerAddress"]) for row in ray.nodes() if row["Alive"]}
-    if addresses <= {*LOOPBACK} or refuses_strangers(place, os.environ):
-        return
-    ray.shutdown()
-    _connected.clear()
-    raise InvalidInput(
-        f"The cluster at {place.address} asks for no token: whoever reaches it can run code on its machines.",
-        "Begin Ray with RAY_AUTH_MODE=token and a token on each machine (docs/cluster.md).",
-    )
+    if not addresses <= {*LOOPBACK} and not refuses_strangers(place, os.environ):
+        raise InvalidInput(
+            f"The cluster at {place.address} asks for no token: whoever reaches it can run code on its machines.",
+            "Begin Ray with RAY_AUTH_MODE=token and a token on each machine (docs/cluster.md).",
+        )
 
 
 class LocalCluster:
