@@ -12,8 +12,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -68,8 +69,9 @@ def up(settings: Settings, environ: Mapping[str, str], wanted: Wanted, *, as_jso
     require_store(environ, kept)
     facts = Facts.of_environ({**environ, STATE_DIR: str(settings.state_dir)}, kept, is_one_machine=True)
     each_mb = wanted.memory_mb or int(free_mb() * PART_OF_THE_FREE / wanted.nodes)
-    with here(settings.state_dir, wanted.nodes, each_mb, wanted.object_store_mb) as local, ended_by_signals():
+    with ended_by_signals() as end, here(settings.state_dir, wanted.nodes, each_mb, wanted.object_store_mb) as local:
         _begun(local.place, facts, as_json=as_json)
+        end()  # once more: Ray has put a handler of its own in its place
         if not as_json:
             print(
                 'Sessions of it: Session(cluster="auto") in a program, `rlm-kernel-mcp serve --cluster auto` for an '
@@ -147,11 +149,12 @@ def here(state_dir: Path, nodes: int, memory_mb: int, object_store_mb: int) -> I
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def ended_by_signals() -> Iterator[Callable[[], object]]:
+    """SIGTERM ends it as Ctrl-C does. Gives what sees to that anew."""
+    end = partial(signal.signal, signal.SIGTERM, signal.default_int_handler)
+    before = end()
     try:
-        yield
+        yield end
     finally:
         signal.signal(signal.SIGTERM, before)
 
