@@ -29,4 +29,4 @@ def name_of(row: Mapping[str, Any]) -> str:
     """What a machine is called, in letters that a node's name may have."""
     label = str((row.get("Labels") or {}).get(NAMED, ""))
     own = label or f"{row.get('NodeManagerHostname', 'node')}-{row['NodeID'][:8]}"
-    return re.sub(r"[^A-Za-z0-9._-]", "-", own).lstrip("-._")[-63:] or "node"
+    return re.sub(r"[^A-Za-z0-9._-]", "-", own)[-63:].lstrip("-._") or "node"

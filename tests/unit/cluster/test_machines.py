@@ -41,3 +41,4 @@ def test_a_machine_is_called_by_its_label_or_by_its_host_s_name_and_number() -> 
     assert name_of(row("a", name="node-1")) == "node-1"
     assert name_of(row("a")) == "worker_1-aaaaaaaa"
     assert name_of(row("a", name="../a b")) == "a-b"
+    assert name_of(row("a", name="machine-" + "x" * 62)) == "x" * 62  # what is left begins as a name has to
