@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -104,13 +104,15 @@ class Keeper:
     def kill(self, host_pid: int) -> None:
         """As when the machine loses its power."""
         for one in self.processes(host_pid):
-            one.kill()
+            with suppress(psutil.NoSuchProcess):  # what a raylet has beside it ends with it by itself
+                one.kill()
 
     def stop(self, host_pid: int) -> None:
         """As when nobody gets to the machine."""
         for one in self.processes(host_pid):
-            one.suspend()
-            self.stopped.append(one.pid)
+            with suppress(psutil.NoSuchProcess):
+                one.suspend()
+                self.stopped.append(one.pid)
 
     def go_on(self) -> None:
         """The end of that."""

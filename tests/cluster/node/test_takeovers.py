@@ -50,9 +50,9 @@ def test_a_node_that_was_only_stopped_acknowledges_nothing_when_it_goes_on(short
         async with cluster(short_dir, ("stopped", "after")) as (stopped, after):
             session_id = await stopped.opened()
             await stopped.step(session_id, "z = 1")
-            late = asyncio.create_task(stopped.step(session_id, "import time\ntime.sleep(0.5)\nz = 'zombie'"))
+            late = asyncio.create_task(stopped.step(session_id, "import time\ntime.sleep(3)\nz = 'zombie'"))
             while (await stopped.data("rlm_get_trace", session_id=session_id))["events"][-1]["result_status"] == "ok":
-                pass
+                assert not late.done(), "the step had ended before it was seen"
             stopped.signal(signal.SIGSTOP)
             await after.adopt(session_id, 2)
             assert (await after.step(session_id, "z += 1; z"))["result"] == "2"

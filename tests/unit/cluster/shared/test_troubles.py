@@ -15,6 +15,7 @@ from rlm_kernel_mcp.cluster.shared.groups import sound
 from rlm_kernel_mcp.cluster.shared.places.folder import Folder
 from rlm_kernel_mcp.cluster.shared.protocol import no_faults
 from rlm_kernel_mcp.cluster.shared.scanning import scanned
+from rlm_kernel_mcp.cluster.shared.store import Store
 from rlm_kernel_mcp.errors import InvalidInput, SessionMoved, StoreDamaged, StoreUnavailable
 from tests.unit.cluster.shared.stores import SESSION, frame, opened, read, taken_over
 
@@ -145,16 +146,17 @@ def test_a_store_that_does_not_answer_is_waited_for_no_longer_than_its_bound(whe
                 go_on.wait()
 
         stuck = False
-        async with opened(where, holds, within_s=0.5) as first, opened(where) as second:
+        async with opened(where, holds) as first, opened(where) as second:
+            assert isinstance(first, Store)
             await first.claim(SESSION, 1, "one")
-            stuck = True
+            stuck, first._within_s = True, 0.5  # now, and not before: a disk that is only busy may take longer
             with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.5 s, in an append of 1 frames"):
                 await first.append(SESSION, 1, [frame("x", b"1")])
             assert reached.is_set()
             with pytest.raises(StoreUnavailable, match="did not answer"):
                 await first.append(SESSION, 1, [frame("y", b"1")])
             assert await taken_over(second, 2) in ({}, {"x": b"1"})  # while the first one hangs
-            stuck = False
+            stuck, first._within_s = False, 60.0
             go_on.set()
             with pytest.raises(SessionMoved):
                 await first.append(SESSION, 1, [frame("z", b"1")])
