@@ -17,6 +17,8 @@ from tests.sessions import until
 pytestmark = pytest.mark.slow
 
 LARGE = "import random\nlarge = random.randbytes(3_000_000); small = 5"
+ONE_MB = {"RLM_CLUSTER_DURABLE_MB": "1", "RLM_CLUSTER_DURABLE_MS": "60000"}
+"""A bound of size alone: on a busy machine a step's values are not there in a second, and all names are told then."""
 
 
 async def agent_step(node: Asking, session_id: str, code: str) -> None:
@@ -62,7 +64,7 @@ def test_no_session_is_opened_that_the_store_does_not_have(short_dir: Path) -> N
 
 def test_a_value_beyond_the_bound_is_named_and_follows(short_dir: Path) -> None:
     async def main() -> None:
-        async with here(short_dir, "one", "two", RLM_CLUSTER_DURABLE_MB="1") as (one, two):
+        async with here(short_dir, "one", "two", **ONE_MB) as (one, two):
             session_id = await one.opened()
             report = await one.step(session_id, LARGE)
             assert report["not_durable"] == ["large"]
@@ -77,7 +79,7 @@ def test_a_value_beyond_the_bound_is_named_and_follows(short_dir: Path) -> None:
 
 def test_a_value_that_did_not_follow_is_told_to_be_lost_and_all_others_are_as_they_were(short_dir: Path) -> None:
     async def main() -> None:
-        async with here(short_dir, "one", "two", RLM_CLUSTER_DURABLE_MB="1") as (one, two):
+        async with here(short_dir, "one", "two", **ONE_MB) as (one, two):
             session_id = await one.opened()
             await one.step(session_id, "before = 'as it was'")
             await one.let_nothing_follow()
