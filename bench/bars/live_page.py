@@ -6,6 +6,8 @@ Is: `rlm-kernel-mcp watch` over a record, and headless Chromium. Is not: what a 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +31,9 @@ JUMP: Final = """new Promise((done) => {
 })"""
 
 
-async def watch_page(amounts: Amounts) -> list[Row]:
-    """Each side in a tab of its own, from its address to its first card; then one jump, up to the next frame."""
+@contextmanager
+def pages(amounts: Amounts) -> Iterator[tuple[Chromium, list[tuple[str, int]]]]:
+    """A browser that is let in, and the addresses of the two sessions' pages, each with its number of steps."""
     many = FEW if amounts.smoke else MANY
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -40,9 +43,15 @@ async def watch_page(amounts: Amounts) -> list[Row]:
             with opened(browser) as tab:
                 tab.go(watch.address)  # from here on the browser has the cookie
                 page = tab.run("location.href")
-            sides = [_Side(browser, f"{page}#/s/s_{steps}", steps) for steps in (many, FEW)]
-            ours, other = await interleave([side.sample for side in sides], amounts.times(7), 0 if amounts.smoke else 1)
-            jumps = await interleave([side.jump for side in sides], amounts.times(7), 0 if amounts.smoke else 1)
+            yield browser, [(f"{page}#/s/s_{steps}", steps) for steps in (many, FEW)]
+
+
+async def watch_page(amounts: Amounts) -> list[Row]:
+    """Each side in a tab of its own, from its address to its first card; then one jump, up to the next frame."""
+    with pages(amounts) as (browser, addresses):
+        sides = [_Side(browser, address, steps) for address, steps in addresses]
+        ours, other = await interleave([side.sample for side in sides], amounts.times(7), 0 if amounts.smoke else 1)
+        jumps = await interleave([side.jump for side in sides], amounts.times(7), 0 if amounts.smoke else 1)
     bar = Bar(2.0)
     return [
         Row(f"live page: the first card of {MANY:,} steps", ours, f"of {FEW} steps", other, bar=bar),

@@ -7,18 +7,14 @@ thread meanwhile, in processor time. Is not: what is seen first (`live_page.py`)
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-from bench.bars.live_page import FEW, MANY, READY, record
+from bench.bars.live_page import FEW, MANY, READY, pages
 from bench.measure import Amounts, Bar, Figures, Row, interleave
 from bench.sides.tracing import longest_task_ms
-from tests.lab.chromium import Chromium, started
-from tests.parts import chromium
+from tests.lab.chromium import Chromium
 from tests.watching.tab import DESK, Tab, opened
-from tests.watching.watched import watched
 
 WORDS: Final = "needle 5"
 """Typed letter by letter: in every step until its last one, which is in each ninth."""
@@ -38,18 +34,10 @@ MORE: Final = "document.activeElement.closest('article').querySelector('button.m
 
 async def watch_moves(amounts: Amounts) -> list[Row]:
     """Each visit in a tab of its own, which makes all the moves in the order in which they stand below."""
-    many = FEW if amounts.smoke else MANY
     times, warm_up = amounts.times(9), 0 if amounts.smoke else 1
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        for steps in {FEW, many}:
-            record(place / "state", steps)
-        with watched(place / "state") as watch, started(chromium(), place / "profile", reaches="127.0.0.1") as browser:
-            with opened(browser) as tab:
-                tab.go(watch.address)  # from here on the browser has the cookie
-                page = tab.run("location.href")
-            sides = [_Side(browser, f"{page}#/s/s_{steps}", steps) for steps in (many, FEW)]
-            await interleave([side.visit for side in sides], times, warm_up)
+    with pages(amounts) as (browser, addresses):
+        sides = [_Side(browser, address, steps) for address, steps in addresses]
+        await interleave([side.visit for side in sides], times, warm_up)
     what = f"the page's longest task when {{}}, with {MANY:,} steps (processor time)"
     ours, other = ({move: Figures(tuple(side.seen[move][warm_up:])) for move in MOVES} for side in sides)
     return [Row(what.format(move), ours[move], f"with {FEW}", other[move], bar=Bar(2.0)) for move in MOVES]

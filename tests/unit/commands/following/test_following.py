@@ -392,14 +392,26 @@ def test_by_what_it_is_followed_is_said_where_that_changes(
     ]
 
 
-def test_a_host_that_had_no_room_is_asked_again_once_others_may_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever came as the 65th was told nothing live for as long as it stayed."""
+FULL = "the host has 64 connections of this kind"
+
+
+@pytest.mark.parametrize(
+    ("refused", "why"),
+    [
+        pytest.param(NoHost(FULL), FULL, id="it has no room, and others may leave"),
+        pytest.param(TimeoutError("timed out"), host_feed.NO_ANSWER, id="it does not answer in time"),
+    ],
+)
+def test_a_host_that_refuses_for_now_is_asked_again_later(
+    refused: NoHost | TimeoutError, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever came as the 65th was told nothing live for as long as it stayed; and a host may just begin."""
     ours, theirs = socket.socketpair()
-    answers: list[NoHost | socket.socket] = [NoHost("the host has 64 connections of this kind"), ours]
+    answers: list[NoHost | TimeoutError | socket.socket] = [refused, ours]
 
     def admitted(_place: Place, _session_id: str) -> socket.socket:
         answer = answers.pop(0)
-        if isinstance(answer, NoHost):
+        if not isinstance(answer, socket.socket):
             raise answer
         return answer
 
@@ -408,7 +420,7 @@ def test_a_host_that_had_no_room_is_asked_again_once_others_may_have_left(monkey
     with theirs:
         feed.connect()
         feed.connect()
-        assert (feed.is_connected, feed.refused) == (False, "the host has 64 connections of this kind")
+        assert (feed.is_connected, feed.refused) == (False, why)
         feed._again_at_s = 0
         feed.connect()
         assert (feed.is_connected, feed.refused) == (True, "")
@@ -437,29 +449,6 @@ def test_where_no_host_is_it_is_looked_for_again(short_dir: Path, tmp_path: Path
         dead.bind(Place(environ).socket)
     feed.connect()
     assert (feed.is_connected, feed.refused) == (False, "")
-
-
-def test_a_host_that_does_not_answer_in_time_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may just begin, on a machine that has much else to do."""
-    ours, theirs = socket.socketpair()
-    answers: list[TimeoutError | socket.socket] = [TimeoutError("timed out"), ours]
-
-    def admitted(_place: Place, _session_id: str) -> socket.socket:
-        answer = answers.pop(0)
-        if isinstance(answer, TimeoutError):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(host_feed, "_admitted", admitted)
-    feed = HostFeed({}, "s_1")
-    with theirs:
-        feed.connect()
-        feed.connect()
-        assert (feed.is_connected, feed.refused) == (False, host_feed.NO_ANSWER)
-        feed._again_at_s = 0
-        feed.connect()
-        assert (feed.is_connected, feed.refused) == (True, "")
-        feed.close()
 
 
 def test_what_is_no_host_of_ours_is_told_nothing(short_dir: Path, tmp_path: Path) -> None:
