@@ -13,10 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 WAIT_S: Final = 60
 """Guards against a browser that hangs; nothing is measured by it."""
@@ -92,9 +94,16 @@ class Chromium:
         return _visit(events, address, html)
 
     def close(self) -> None:
-        """End it."""
+        """End it, and those of its processes that write into its profile until they notice."""
+        ours: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            ours = psutil.Process(self._process.pid).children(recursive=True)
         self._process.kill()
+        for one in ours:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         self._process.wait(WAIT_S)
+        psutil.wait_procs(ours, WAIT_S)
         os.close(self._reads)
         os.close(self._writes)
 
